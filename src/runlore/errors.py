@@ -1,0 +1,51 @@
+"""Every error that Runlore raises.
+
+RunloreError
+├── UsageError        (ValueError)       a call, a value or a setting is wrong
+├── NotFoundError     (LookupError)      the named thing does not exist
+├── ConflictError                        the thing is in another state than the call needs
+├── DeletedError      (LookupError)      the named thing existed and was deleted
+├── AccessError       (PermissionError)  who asks may not do this
+├── DamageError       (ValueError)       stored or received bytes are not what was written
+└── UnavailableError  (ConnectionError)  the other side does not answer, or not now
+"""
+
+
+class RunloreError(Exception):
+    """The root of all errors raised by Runlore."""
+
+
+class UsageError(RunloreError, ValueError):
+    """A call, a value or a setting is wrong; the message names the way out."""
+
+
+class NotFoundError(RunloreError, LookupError):
+    """The named thing does not exist."""
+
+
+class ConflictError(RunloreError):
+    """The thing is in another state than the call needs."""
+
+
+class DeletedError(RunloreError, LookupError):
+    """The named thing existed and was deleted."""
+
+
+class AccessError(RunloreError, PermissionError):
+    """Who asks may not do this."""
+
+
+class DamageError(RunloreError, ValueError):
+    """Bytes are not what was written.
+
+    Attributes:
+        offset: the byte at which the damage begins, in the file or stream.
+    """
+
+    def __init__(self, message: str, *, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class UnavailableError(RunloreError, ConnectionError):
+    """The other side does not answer, or not now."""

@@ -1,0 +1,1 @@
+"""What runs beside the user's program: run, spool, sender, client of the API."""

@@ -1,0 +1,1 @@
+"""The HTTP door: routes, live events, keys, the page."""

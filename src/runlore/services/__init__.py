@@ -1,0 +1,1 @@
+"""The use cases: what may happen to the nouns, and in which order."""

@@ -1,0 +1,129 @@
+"""The settings: one table, read once, from arguments, environment, file and defaults."""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from runlore.errors import UsageError
+
+DEFAULT_URL = "http://127.0.0.1:7333"
+MODES = ("online", "offline", "disabled")
+
+
+class Setting(NamedTuple):
+    """One row of the table. The environment variable is `RUNLORE_` and the name in capitals."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("url", DEFAULT_URL, "address of the server"),
+    Setting("api_key", "", "key for a server that asks for one; never printed"),
+    Setting("project", "uncategorized", "project of runs that name none"),
+    Setting("home", "~/.runlore", "folder for the spool, the server's data and this file"),
+    Setting("mode", "online", "online, offline (spool only) or disabled (do nothing)"),
+    Setting("staging", "", "folder in memory for what log() writes; empty: /dev/shm"),
+    Setting("finish_timeout", "60", "seconds that finish() waits at most for a reachable server"),
+)
+_NAMES = frozenset(setting.name for setting in SETTINGS)
+
+
+class Origin(NamedTuple):
+    """A setting's value and where it comes from: argument, environment, file or default."""
+
+    value: str
+    origin: str
+
+
+class Settings(NamedTuple):
+    """The settings of one process, checked."""
+
+    url: str
+    api_key: str
+    project: str
+    home: str
+    mode: str
+    staging: str
+    finish_timeout: float
+
+
+def load(**arguments: str | None) -> Settings:
+    """Read the settings; an argument of None counts as not given.
+
+    Raises:
+        UsageError: a value cannot be one of that setting, or the file is not readable.
+    """
+    found = origins(**arguments)
+    values = {name: origin.value for name, origin in found.items()}
+    for name, prefix in (("url", ("http://", "https://")),):
+        if not values[name].startswith(prefix):
+            raise UsageError(
+                f"{name} must begin with http:// or https://, got {values[name]!r} "
+                f"(from {found[name].origin}); for example {DEFAULT_URL}"
+            )
+    if values["mode"] not in MODES:
+        raise UsageError(
+            f"mode must be one of {', '.join(MODES)}, got {values['mode']!r} "
+            f"(from {found['mode'].origin})"
+        )
+    return Settings(
+        url=values["url"].rstrip("/"),
+        api_key=values["api_key"],
+        project=values["project"],
+        home=os.path.abspath(os.path.expanduser(values["home"])),
+        mode=values["mode"],
+        staging=values["staging"],
+        finish_timeout=_seconds(found["finish_timeout"]),
+    )
+
+
+def origins(**arguments: str | None) -> dict[str, Origin]:
+    """Return each setting with its origin, for `runlore settings list`."""
+    unknown = set(arguments) - _NAMES
+    if unknown:
+        raise UsageError(f"no setting {min(unknown)!r}; there are {', '.join(sorted(_NAMES))}")
+    home = arguments.get("home") or os.environ.get("RUNLORE_HOME") or "~/.runlore"
+    path = os.path.join(os.path.expanduser(home), "settings.toml")
+    file = _read_file(path)
+    found: dict[str, Origin] = {}
+    for name, default, _ in SETTINGS:
+        argument = arguments.get(name)
+        variable = f"RUNLORE_{name.upper()}"
+        if argument is not None:
+            found[name] = Origin(argument, "argument")
+        elif os.environ.get(variable):
+            found[name] = Origin(os.environ[variable], f"environment variable {variable}")
+        elif name in file:
+            found[name] = Origin(str(file[name]), f"file {path}")
+        else:
+            found[name] = Origin(default, "default")
+    return found
+
+
+def _read_file(path: str) -> Mapping[str, object]:
+    if not os.path.exists(path):
+        return {}
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"cannot read the settings file {path!r}: {error}; mend or remove it"
+        ) from error
+
+
+def _seconds(found: Origin) -> float:
+    try:
+        seconds = float(found.value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(
+            f"finish_timeout must be a number of seconds from 0 on, got {found.value!r} "
+            f"(from {found.origin})"
+        )
+    return seconds

@@ -1,0 +1,1 @@
+"""Where nouns are kept: one interface per noun, one backend per folder."""

@@ -1,0 +1,165 @@
+"""The seam of metric history: what every store of points keeps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runlore.core.metric import Kind, Value
+from runlore.core.run import RunRef
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolPiece:
+    """Whole frames of one writer's spool: `data` begins at byte `offset` of the stream.
+
+    The frames have been checked by `wire.spool`; `offset` is 0 or the edge of a frame.
+    """
+
+    run: RunRef
+    writer: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a store has of one writer: bytes up to `next`, holding `points` points."""
+
+    next: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySummary:
+    """One key of one run, superseded points left out.
+
+    `minimum`, `maximum` and `last_finite` speak of finite numbers and are None without one;
+    `last` is the value at the greatest step.
+    """
+
+    key: str
+    kind: Kind
+    count: int
+    last_step: int
+    last: Value
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The history of one key of one run in buckets, as docs/design/http-api.md defines them.
+
+    All columns are float64 and have one entry per bucket that holds a point. `width` is the
+    number of steps per bucket, 0 where each entry is one point.
+    """
+
+    run: RunRef
+    key: str
+    width: int
+    points: int
+    step: Floats
+    step_last: Floats
+    count: Floats
+    min: Floats
+    max: Floats
+    mean: Floats
+    last: Floats
+    nan: Floats
+    posinf: Floats
+    neginf: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """What one writer logged together at one step, superseded points left out."""
+
+    writer: str
+    step: int
+    time_ns: int
+    values: Mapping[str, Value]
+
+
+class MetricStore(Protocol):
+    """Points of all runs, readable as soon as `append` returns.
+
+    Obligations:
+        Durability: when `append` returns, its pieces survive the death of the process and a
+            power cut. All pieces of one call share one commit.
+        Identity: a point is (run, key, writer, offset). Bytes that are stored already are
+            skipped, so a piece may come twice, overlap, or come after a crash.
+        Gaps: a piece that begins behind what is stored of its writer raises ConflictError and
+            stores nothing of that piece; the other pieces of the call are kept.
+        Rows: consecutive frames of one step of one writer are one row until a key repeats.
+        Superseding: where a writer had ended (its stream holds `finish`, `closed` or `lost`, or
+            the later one says `resumed` and began after its last frame) before another began,
+            and the later one logs a key at or before the earlier one's last step of it, the
+            earlier one's points of that key from there on are superseded. Begin and end are
+            compared by `boot_ns` where both streams name the same `boot`, else by `time_ns`.
+            Writers that overlap in time never supersede each other. The order of arrival
+            changes nothing.
+        Reads are one snapshot: no piece is seen in part.
+        Threads: any method may be called from any thread.
+    """
+
+    def append(self, pieces: Sequence[SpoolPiece]) -> list[Stored | Exception]:
+        """Store pieces in one durable commit; one answer per piece, in order.
+
+        An answer is ConflictError for a gap, DeletedError for a deleted run, DamageError for a
+        frame that cannot be decoded (the frames before it are stored).
+        """
+        ...
+
+    def stored(self, run: RunRef, writer: str) -> Stored:
+        """Tell how far this writer's spool is stored; zeros if nothing is."""
+        ...
+
+    def keys(self, run: RunRef) -> list[KeySummary]:
+        """Summarise every key of a run, one entry per key and kind, sorted by key."""
+        ...
+
+    def series(
+        self,
+        runs: Sequence[RunRef],
+        keys: Sequence[str],
+        *,
+        buckets: int,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> list[Series]:
+        """Return the numbers of each run and key, from step `start` up to before `stop`."""
+        ...
+
+    def rows(
+        self,
+        run: RunRef,
+        *,
+        keys: Sequence[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[HistoryRow]:
+        """Yield rows by step, then in the order in which their writers began.
+
+        With `keys`, only these, and only rows that hold one of them.
+        """
+        ...
+
+    def rewind(self, run: RunRef, step: int) -> None:
+        """Supersede all points that are stored now and lie behind `step`."""
+        ...
+
+    def delete(self, run: RunRef) -> int:
+        """Delete a run's points for good and return the bytes freed; a tombstone stays.
+
+        Deleting twice, or what never existed, is quiet. Later pieces get DeletedError.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish background work and let go of the files."""
+        ...

@@ -1,0 +1,1 @@
+"""Contract suites, strategies and naive references for whoever writes a backend."""
