@@ -127,9 +127,7 @@ def settle(record: RunRecord) -> RunRecord:
         )
     last = max(ends, key=lambda w: (w.end_ns, w.end == "finish"))
     end_ns = last.end_ns
-    going_on = [
-        w for w in writers if w.end is None and (w.role == "main" or w.last_ns > end_ns)
-    ]
+    going_on = [w for w in writers if w.end is None and (w.role == "main" or w.last_ns > end_ns)]
     alive_ns = max((w.heard_ns for w in going_on), default=0)
     if last.end == "lost":
         return replace(

@@ -136,9 +136,7 @@ class EmbeddedRunStore:
             is_pattern = len(search) > 2 and search[0] == search[-1] == "/"
             if is_pattern:
                 matches = matcher(search[1:-1])
-                rows = connection.execute(
-                    sa.select(_runs.c.number, _runs.c.search).where(*wanted)
-                )
+                rows = connection.execute(sa.select(_runs.c.number, _runs.c.search).where(*wanted))
                 numbers = [row.number for row in rows if matches(row.search)]
                 total = len(numbers)
                 numbers = sorted(n for n in numbers if before is None or n < before)[::-1]
@@ -146,9 +144,7 @@ class EmbeddedRunStore:
                 wanted.append(_runs.c.number.in_(numbers[:limit]))
             else:
                 if search:
-                    wanted.append(
-                        _runs.c.search.contains(search.casefold(), autoescape=True)
-                    )
+                    wanted.append(_runs.c.search.contains(search.casefold(), autoescape=True))
                 total = connection.execute(
                     sa.select(sa.func.count()).select_from(_runs).where(*wanted)
                 ).scalar_one()
