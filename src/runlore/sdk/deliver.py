@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from runlore.sdk.http import Answer, Connection
 from runlore.sdk.staging import Stream, Target
 from runlore.version import __version__
 
-PACE_SECONDS = 0.1
+PACE_SECONDS = 0.2
 FIRST_DELAY_SECONDS = 0.1
 MAX_DELAY_SECONDS = 2.0
 REFUSED_SECONDS = 30.0
@@ -140,7 +139,8 @@ class Encoder:
             import zstandard
         except ImportError:
             return
-        self._zstandard = zstandard.ZstdCompressor(level=1).compress
+        # A new one each time: one that is kept holds on to tables for the largest piece.
+        self._zstandard = lambda data: zstandard.ZstdCompressor(level=1).compress(data)
 
 
 class Server:
@@ -194,7 +194,7 @@ class Server:
         self._is_told_to_wait = wait_seconds is not None
         if wait_seconds is None:
             # Jitter keeps the senders of many programs from knocking at one moment.
-            wait_seconds = self._delay * random.uniform(0.75, 1.0)
+            wait_seconds = self._delay * (0.75 + os.urandom(1)[0] / 1024)
             self._delay = min(2 * self._delay, MAX_DELAY_SECONDS)
         self.ready_at = time.monotonic() + wait_seconds
 

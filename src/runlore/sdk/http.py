@@ -145,9 +145,7 @@ class Connection:
 
     def _open(self) -> socket.socket:
         address = self.address
-        plain = socket.create_connection(
-            (address.host, address.port), timeout=self._connect_seconds
-        )
+        plain = self._connect()
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not address.is_secure:
             return plain
@@ -158,6 +156,25 @@ class Connection:
         except OSError:
             plain.close()
             raise
+
+    def _connect(self) -> socket.socket:
+        host = self.address.host
+        # A str would load the codec for international names, half a megabyte, for nothing.
+        found = socket.getaddrinfo(
+            host.encode() if host.isascii() else host, self.address.port, 0, socket.SOCK_STREAM
+        )
+        for at, (family, kind, protocol, _, address) in enumerate(found, 1):
+            fresh = socket.socket(family, kind, protocol)
+            fresh.settimeout(self._connect_seconds)
+            try:
+                fresh.connect(address)
+            except OSError:
+                fresh.close()
+                if at == len(found):
+                    raise
+            else:
+                return fresh
+        raise OSError(f"no address for {host!r}")
 
 
 class _Reader:

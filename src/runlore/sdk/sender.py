@@ -40,6 +40,7 @@ class Process:
         self.pid = pid
         self.start = start
         self.fd: int | None = None
+        self.has_ended = False
         self._signal: int | None = None
         self._is_signal_known = False
         try:
@@ -51,8 +52,10 @@ class Process:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has ended."""
-        return is_gone(self.pid, self.start)
+        """Whether it has ended; with a pidfd, whether that has said so."""
+        if not self.has_ended and self.fd is None:
+            self.has_ended = is_gone(self.pid, self.start)
+        return self.has_ended
 
     def death_signal(self) -> int | None:
         """Return the signal that ended it, where the kernel tells (6.15 and newer)."""
@@ -192,7 +195,7 @@ class Sender:
         # Also open for writing, or every look would find the end of the file.
         self._wake = os.open(wake, os.O_RDWR | os.O_NONBLOCK)
         self._poll.register(self._wake, select.POLLIN)
-        self._watched: set[int] = set()
+        self._watched: dict[int, Process] = {}
 
     def run(self) -> None:
         """Follow the program until it is gone and everything of it is settled and delivered."""
@@ -325,6 +328,7 @@ class Sender:
                 is_woken = True
             else:
                 self._poll.unregister(fd)
+                self._watched[fd].has_ended = True
                 is_woken = True
         if self._is_terminated and self._terminated_at is None:
             self._terminated_at = time.monotonic()
@@ -334,7 +338,7 @@ class Sender:
     def _watch(self, tree: Tree) -> None:
         for process in (tree.program, *tree.processes.values()):
             if process.fd is not None and process.fd not in self._watched:
-                self._watched.add(process.fd)
+                self._watched[process.fd] = process
                 self._poll.register(process.fd, select.POLLIN)
 
     def _terminate(self, number: int, frame: object) -> None:

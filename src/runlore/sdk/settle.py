@@ -19,7 +19,7 @@ SYNC_SECONDS = 5.0
 STUCK_SECONDS = 1.0
 MAX_DELAY_SECONDS = 5.0
 KEEP_SECONDS = 24 * 3600
-COPY_BYTES = 1024 * 1024
+COPY_BYTES = 256 * 1024
 
 NETWORK_FILESYSTEMS = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "9p", "afs", "beegfs", "gpfs")

@@ -16,7 +16,10 @@ from runlore.errors import DamageError
 from runlore.wire import spool
 
 ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
-READ_BYTES = 1024 * 1024
+FIRST_READ_BYTES = 4096
+READ_BYTES = 256 * 1024
+PIECE_BYTES = 1024 * 1024
+"""How much to post at once: larger pieces are no faster and swell the process."""
 
 _LENGTH = struct.Struct("<I")
 _FRAME_HEAD = spool.FRAME_HEAD
@@ -166,8 +169,10 @@ class Staged:
             if not self._segments:
                 return False
             self.tail = max(self.tail, self._segments[0])
-        while not self.is_ended and (self._scan_segment() or self._next_segment()):
-            pass
+        # A small look first: copying the zeros behind a short row would cost more than the row.
+        size = FIRST_READ_BYTES
+        while not self.is_ended and (self._scan_segment(size) or self._next_segment()):
+            size = READ_BYTES
         return self.tail > before
 
     def read(self, offset: int, limit: int) -> bytes:
@@ -210,7 +215,7 @@ class Staged:
         names = os.listdir(self.folder)
         return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())
 
-    def _scan_segment(self) -> bool:
+    def _scan_segment(self, size: int) -> bool:
         """Read the newest segment once from `tail` on; tell whether `tail` moved."""
         start = self._segments[-1]
         try:
@@ -222,12 +227,12 @@ class Staged:
             head = os.pread(fd, 8, self.tail - start)
             if len(head) < 8 or not _LENGTH.unpack_from(head)[0]:
                 return False
-            return self._walk(fd, start)
+            return self._walk(fd, start, size)
         finally:
             os.close(fd)
 
-    def _walk(self, fd: int, start: int) -> bool:
-        data = os.pread(fd, READ_BYTES, self.tail - start)
+    def _walk(self, fd: int, start: int, size: int) -> bool:
+        data = os.pread(fd, size, self.tail - start)
         size = len(data)
         at = len(spool.PREAMBLE) if self.tail == 0 else 0
         last = -1
@@ -345,7 +350,7 @@ class Stream:
         self.server: str | None = server if isinstance(server, str) else None
         self.settled = 0
         self.urgent = 0
-        self.limit = 4 * 1024 * 1024
+        self.limit = PIECE_BYTES
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None
