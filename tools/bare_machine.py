@@ -147,15 +147,22 @@ def _archive() -> str:
 
 
 def _copy_settings() -> None:
-    named = [value for _, value in _environment() if value.startswith("/")]
-    for name in (*_SETTINGS, *named):
+    for name in _SETTINGS:
         source, target = Path(name), _MACHINE / name.lstrip("/")
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
-        elif source.is_file() and not (name in named and target.exists()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            shutil.copy(source, target)
+        elif source.is_file():
+            _copy(source, target)
+    for _, value in _environment():
+        source, target = Path(value), _MACHINE / value.lstrip("/")
+        if value.startswith("/") and source.is_file() and not target.exists():
+            _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    shutil.copy(source, target)
 
 
 def _environment() -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from tools.paths import LOGS, ROOT
 
 _TAIL_LINES = 40
 _NAME_WIDTH = 30
-_QUIET_S = 30.0
+_QUIET_S = 20.0
 
 
 class StepError(Exception):
@@ -48,13 +48,24 @@ class Step:
 class Board:
     """Prints what is being done. One thread at a time may speak; steps may run side by side."""
 
-    def __init__(self, title: str, *, out: TextIO = sys.stdout) -> None:
+    def __init__(
+        self, title: str, *, out: TextIO = sys.stdout, aside: Callable[[], str] | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            title: what the steps are for.
+            out: where to print.
+            aside: what else is going on meanwhile, asked for whenever there is news.
+        """
         self._out = out
+        self._aside = aside
         self._live = out.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._live and "NO_COLOR" not in os.environ
         self._speaking = threading.Lock()
         self._running: dict[str, float] = {}
         self._began = time.monotonic()
+        self._beaten = 0.0
         self._print(self._paint("1", f"runlore · {title}"))
 
     def done(self, name: str, detail: str = "", *, seconds: float | None = None) -> None:
@@ -107,6 +118,8 @@ class Board:
             return False
         text = log.read_text(errors="replace")
         self.done(step.name, step.detail(text) if step.detail else "", seconds=seconds)
+        if self._aside:
+            self.note(self._aside())
         return True
 
     def attempt_all(self, steps: Sequence[Step], *, at_once: int) -> bool:
@@ -115,20 +128,20 @@ class Board:
             return all(list(pool.map(self.attempt, steps)))
 
     def _beat(self) -> None:
+        """Say what is at work: all the time on a terminal, now and then in a log."""
+        aside = f" · {self._aside()}" if self._aside else ""
         with self._speaking:
             if not self._running:
                 return
-            names = ", ".join(self._running)
-            oldest = min(self._running.values())
-            seconds = time.monotonic() - oldest
+            now = time.monotonic()
+            seconds = now - min(self._running.values())
+            text = f"· {', '.join(self._running)} … {seconds:.0f} s{aside}"
             if self._live:
-                self._out.write(f"\r\033[K  {self._paint('2', f'· {names} … {seconds:.0f} s')}")
-                self._out.flush()
-            elif seconds >= _QUIET_S and int(seconds / _QUIET_S) != int(
-                (seconds - 0.5) / _QUIET_S
-            ):
-                self._out.write(f"  · {names} … {seconds:.0f} s\n")
-                self._out.flush()
+                self._out.write(f"\r\033[K  {self._paint('2', text)}")
+            elif seconds >= _QUIET_S and now - self._beaten >= _QUIET_S:
+                self._beaten = now
+                self._out.write(f"  {text}\n")
+            self._out.flush()
 
     def _paint(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._colour else text
