@@ -198,9 +198,10 @@ class Rows:
         flat = flatten(data)
         keys = tuple(flat.keys)
         number = None if step is None else checked_step(step)
-        for key in keys:
-            if key not in self._ids:
-                check_key(key)
+        if keys not in self._sets:
+            for key in keys:
+                if key not in self._ids:
+                    check_key(key)
         now = _time_ns()
         with self._lock:
             self._check_open()
@@ -231,38 +232,36 @@ class Rows:
         now: int,
         is_numeric: bool,
     ) -> bool:
-        ids = self._ids_of(keys)
-        if ids is None:
-            return False
-        is_kept = (
-            self._append_numbers(data, values, keys, ids, step, now)
-            if is_numeric
-            else self._append_mixed(values, ids, step, now)
-        )
-        if not is_kept:
-            return False
+        if is_numeric and keys in self._sets:
+            if not self._append_planned(data, values, keys, step, now):
+                return False
+        else:
+            ids = self._ids_of(keys)
+            if ids is None:
+                return False
+            if is_numeric and self._declare_set(keys, ids):
+                if not self._append_planned(data, values, keys, step, now):
+                    return False
+            elif not self._append_loose(values, ids, step, now, is_numeric):
+                return False
+            else:
+                self._remember_loose(keys, values, step, now)
         self.points += len(keys)
-        if not is_numeric or keys not in self._sets:
-            self._remember_loose(keys, values, step, now)
         if self.tracked is not None and self.on_tracked is not None:
             for key, value in zip(keys, values, strict=True):
                 if isinstance(value, float) and self.tracked(key):
                     self.on_tracked(key, value)
         return True
 
-    def _append_numbers(
+    def _append_planned(
         self,
         data: Mapping[str, object],
         values: list[Value],
         keys: tuple[str, ...],
-        ids: list[int],
         step: int,
         now: int,
     ) -> bool:
-        plan = self._sets.get(keys) or self._declare_set(keys, ids)
-        if plan is None:
-            numbers = [float(value) for value in values]
-            return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+        plan = self._sets[keys]
         payload = plan.pack(spool.ROW, plan.set_id, step, now, *values)
         if not self._stream.put(payload, is_row=True):
             return False
@@ -271,10 +270,18 @@ class Rows:
         self._plan(data, keys, plan)
         return True
 
+    def _append_loose(
+        self, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
+    ) -> bool:
+        if not is_numeric:
+            return self._append_mixed(values, ids, step, now)
+        numbers = [float(value) for value in values]
+        return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
         kinds = list(map(type, data.values()))
-        if tuple(data) != keys or not all(map(is_direct, set(kinds))):
+        if len(data) != len(keys) or tuple(data) != keys or not all(map(is_direct, set(kinds))):
             return
         if self.tracked is not None and any(map(self.tracked, keys)):
             return
@@ -283,24 +290,23 @@ class Rows:
         self._planned_keys += len(keys)
         self._plans[(*keys, *kinds)] = plan
 
-    def _declare_set(self, keys: tuple[str, ...], ids: list[int]) -> Plan | None:
+    def _declare_set(self, keys: tuple[str, ...], ids: list[int]) -> bool:
         """Declare a set of keys at its second sight; most that never repeat are never declared."""
         sight = hash(keys)
         if sight not in self._first_sights:
             if len(self._first_sights) >= _MAX_FIRST_SIGHTS:
                 self._first_sights.clear()
             self._first_sights.add(sight)
-            return None
+            return False
         if self._set_keys > _MAX_PLANNED_KEYS:
             self._forget_sets()
         set_id = self._next_set
         self._next_set = set_id + 1
         if not self._stream.put(spool.encode_key_set(set_id, ids), is_row=True):
-            return None
-        plan = Plan(set_id, keys)
+            return False
         self._set_keys += len(keys)
-        self._sets[keys] = plan
-        return plan
+        self._sets[keys] = Plan(set_id, keys)
+        return True
 
     def _forget_sets(self) -> None:
         for key, value in self.last_values().items():
