@@ -22,7 +22,7 @@ from runlore.sdk.deliver import Deliverer
 from runlore.sdk.settle import Settler
 from runlore.sdk.staging import Stream, is_gone, lost_payload
 
-BUSY_SECONDS = 0.1
+BUSY_SECONDS = 0.2
 IDLE_SECONDS = 0.5
 LINGER_SECONDS = 60.0
 FOLDER_SECONDS = 2.0
