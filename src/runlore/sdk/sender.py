@@ -388,7 +388,11 @@ def _remove_folder(folder: str) -> None:
 def main() -> int:
     """Follow the tree named on the command line."""
     folder = os.path.abspath(sys.argv[1])
-    lock = lock_tree(folder)
+    try:
+        lock = lock_tree(folder)
+    except FileNotFoundError:
+        # Another sender has already brought everything home and removed the tree.
+        return 0
     if lock is None:
         return 0
     return 0 if Sender(Tree(folder, lock)).run() else 1
