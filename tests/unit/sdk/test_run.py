@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-from tests.unit.sdk.streams import Read, read_all
 
 import runlore
 from runlore.errors import UsageError
 from runlore.wire import spool
+from tests.unit.sdk.streams import Read, read_all
 
 
 @pytest.fixture
