@@ -108,40 +108,39 @@ class Rows:
     def log(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> None:
         """Append a row; a refused one stores nothing and does not advance the step."""
         try:
-            plan = self._plans[(*data, *map(type, data.values()))]
-        except (KeyError, TypeError, AttributeError):
+            plan = self._plans.get((*data, *map(type, data.values())))
+        except (TypeError, AttributeError):
+            plan = None
+        is_due = None
+        now = 0
+        if plan is not None and (
+            step is None or (step.__class__ is int and -MAX_STEP <= step < MAX_STEP)
+        ):
+            now = _time_ns()
+            with self._lock:
+                number = self.step if step is None else step
+                try:
+                    payload = plan.pack(4, plan.set_id, number, now, *data.values())
+                    head = _pack_head(plan.length, crc32(payload))
+                    stream = self._stream
+                    at = stream.at
+                    body = at + 8
+                    end = body + plan.length
+                    if end <= stream.capacity:
+                        buffer = stream.buffer
+                        buffer[body:end] = payload  # type: ignore[index]
+                        buffer[at:body] = head  # type: ignore[index]
+                        stream.at = end
+                        self.step = number + 1 if commit is None or commit else number
+                        plan.last = payload
+                        self.points = plan.sequence = self.points + plan.count
+                        is_due = now >= self.tick_ns
+                except (OverflowError, StructError, OSError):
+                    # The long way tells what is wrong, or makes room.
+                    is_due = None
+        if is_due is None:
             self._log_slowly(data, step, commit)
-            return
-        now = _time_ns()
-        with self._lock:
-            if step is None:
-                number = self.step
-            elif step.__class__ is int and -MAX_STEP <= step < MAX_STEP:
-                number = step
-            else:
-                self._log_slowly(data, step, commit)
-                return
-            try:
-                payload = plan.pack(4, plan.set_id, number, now, *data.values())
-                head = _pack_head(plan.length, crc32(payload))
-                stream = self._stream
-                at = stream.at
-                body = at + 8
-                end = body + plan.length
-                if end > stream.capacity:
-                    self._log_slowly(data, step, commit)
-                    return
-                buffer = stream.buffer
-                buffer[body:end] = payload  # type: ignore[index]
-                buffer[at:body] = head  # type: ignore[index]
-                stream.at = end
-            except (OverflowError, StructError, OSError):
-                self._log_slowly(data, step, commit)
-                return
-            self.step = number + 1 if commit is None or commit else number
-            plan.last = payload
-            self.points = plan.sequence = self.points + plan.count
-        if now >= self.tick_ns:
+        elif is_due:
             self._tick(now)
 
     def put(self, payload: bytes) -> None:
@@ -198,9 +197,10 @@ class Rows:
         flat = flatten(data)
         keys = tuple(flat.keys)
         number = None if step is None else checked_step(step)
-        for key in keys:
-            if key not in self._ids:
-                check_key(key)
+        if keys not in self._sets:
+            for key in keys:
+                if key not in self._ids:
+                    check_key(key)
         now = _time_ns()
         with self._lock:
             self._check_open()
@@ -231,38 +231,36 @@ class Rows:
         now: int,
         is_numeric: bool,
     ) -> bool:
-        ids = self._ids_of(keys)
-        if ids is None:
-            return False
-        is_kept = (
-            self._append_numbers(data, values, keys, ids, step, now)
-            if is_numeric
-            else self._append_mixed(values, ids, step, now)
-        )
-        if not is_kept:
-            return False
+        if is_numeric and keys in self._sets:
+            if not self._append_planned(data, values, keys, step, now):
+                return False
+        else:
+            ids = self._ids_of(keys)
+            if ids is None:
+                return False
+            if is_numeric and self._declare_set(keys, ids):
+                if not self._append_planned(data, values, keys, step, now):
+                    return False
+            elif not self._append_loose(values, ids, step, now, is_numeric):
+                return False
+            else:
+                self._remember_loose(keys, values, step, now)
         self.points += len(keys)
-        if not is_numeric or keys not in self._sets:
-            self._remember_loose(keys, values, step, now)
         if self.tracked is not None and self.on_tracked is not None:
             for key, value in zip(keys, values, strict=True):
                 if isinstance(value, float) and self.tracked(key):
                     self.on_tracked(key, value)
         return True
 
-    def _append_numbers(
+    def _append_planned(
         self,
         data: Mapping[str, object],
         values: list[Value],
         keys: tuple[str, ...],
-        ids: list[int],
         step: int,
         now: int,
     ) -> bool:
-        plan = self._sets.get(keys) or self._declare_set(keys, ids)
-        if plan is None:
-            numbers = [float(value) for value in values]
-            return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+        plan = self._sets[keys]
         payload = plan.pack(spool.ROW, plan.set_id, step, now, *values)
         if not self._stream.put(payload, is_row=True):
             return False
@@ -271,10 +269,18 @@ class Rows:
         self._plan(data, keys, plan)
         return True
 
+    def _append_loose(
+        self, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
+    ) -> bool:
+        if not is_numeric:
+            return self._append_mixed(values, ids, step, now)
+        numbers = [float(value) for value in values]
+        return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
         kinds = list(map(type, data.values()))
-        if tuple(data) != keys or not all(map(is_direct, set(kinds))):
+        if len(data) != len(keys) or tuple(data) != keys or not all(map(is_direct, set(kinds))):
             return
         if self.tracked is not None and any(map(self.tracked, keys)):
             return
@@ -283,24 +289,23 @@ class Rows:
         self._planned_keys += len(keys)
         self._plans[(*keys, *kinds)] = plan
 
-    def _declare_set(self, keys: tuple[str, ...], ids: list[int]) -> Plan | None:
+    def _declare_set(self, keys: tuple[str, ...], ids: list[int]) -> bool:
         """Declare a set of keys at its second sight; most that never repeat are never declared."""
         sight = hash(keys)
         if sight not in self._first_sights:
             if len(self._first_sights) >= _MAX_FIRST_SIGHTS:
                 self._first_sights.clear()
             self._first_sights.add(sight)
-            return None
+            return False
         if self._set_keys > _MAX_PLANNED_KEYS:
             self._forget_sets()
         set_id = self._next_set
         self._next_set = set_id + 1
         if not self._stream.put(spool.encode_key_set(set_id, ids), is_row=True):
-            return None
-        plan = Plan(set_id, keys)
+            return False
         self._set_keys += len(keys)
-        self._sets[keys] = plan
-        return plan
+        self._sets[keys] = Plan(set_id, keys)
+        return True
 
     def _forget_sets(self) -> None:
         for key, value in self.last_values().items():
@@ -344,7 +349,7 @@ class Rows:
     ) -> None:
         if len(self._loose) > _MAX_KEY_IDS:
             self._loose.clear()
-        sequence = self.points
+        sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
             self._loose[key] = (sequence, value)
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:

@@ -109,8 +109,14 @@ def is_direct(kind: type) -> bool:
     Only exact types whose values cannot overflow silently: an array of one element has the type
     of an array of many.
     """
-    if kind is float or kind is int:
-        return True
+    if kind not in _DIRECT:
+        if len(_DIRECT) > _MAX_TYPES:
+            _DIRECT.clear()
+        _DIRECT[kind] = kind is float or kind is int or _is_plain_numpy(kind)
+    return _DIRECT[kind]
+
+
+def _is_plain_numpy(kind: type) -> bool:
     if not any(c.__name__ == "generic" and c.__module__ == "numpy" for c in kind.__mro__):
         return False
     dtype = getattr(kind(), "dtype", None)
@@ -154,10 +160,13 @@ def _gather(flat: Flat, prefix: str, data: Mapping[object, object], depth: int) 
         key = prefix + name if prefix else name
         if prefix and not name:
             raise UsageError(f"a key must have at least one character, got '' below {prefix!r}")
-        convert = _CONVERTERS.get(type(value))
-        if convert is not None:
+        kind = type(value)
+        if kind is float:
             keys.append(key)
-            values.append(convert(key, value))
+            values.append(value)  # type: ignore[arg-type]
+        elif kind in _CONVERTERS:
+            keys.append(key)
+            values.append(_CONVERTERS[kind](key, value))
         elif value is None:
             skipped.append(key)
         elif isinstance(value, Mapping):
@@ -186,15 +195,24 @@ def _of_unknown_type(key: str, value: object) -> Value:
     if isinstance(value, list | tuple | set | frozenset):
         raise _value_error(key, value, "log its mean, or each item under a key of its own")
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return _from_item(key, value, _item(key, value))
+        if len(_CONVERTERS) < _MAX_TYPES:
+            _CONVERTERS[type(value)] = _array
+        return _array(key, value)
     return _number_like(key, value, value)
+
+
+def _array(key: str, value: object) -> Value:
+    item = _item(key, value)
+    return item if type(item) is float else _from_item(key, value, item)
 
 
 def _item(key: str, value: object) -> object:
     """Return the one element of an array of any library."""
+    shape = getattr(value, "shape", ())
     count = 1
-    for size in getattr(value, "shape", ()):
-        count *= int(size)
+    if shape != ():
+        for size in shape:
+            count *= int(size)
     if count != 1:
         raise UsageError(
             f"value of {shown(key)} must be one number, got {type(value).__name__} of "
@@ -214,10 +232,9 @@ def _item(key: str, value: object) -> object:
 
 
 def _from_item(key: str, value: object, item: object) -> Value:
-    convert = _CONVERTERS.get(type(item))
-    if convert is not None:
-        return convert(key, item)
-    return _number_like(key, value, item)
+    # Some scalars, such as NumPy's long double, are their own item.
+    convert = None if type(item) is type(value) else _CONVERTERS.get(type(item))
+    return _number_like(key, value, item) if convert is None else convert(key, item)
 
 
 def _number_like(key: str, value: object, item: object) -> Value:
@@ -271,6 +288,8 @@ def _string(key: str, value: object) -> Value:
     return value
 
 
+_MAX_TYPES = 1000
+_DIRECT: dict[type, bool] = {}
 _CONVERTERS: dict[type, _Convert] = {
     float: _number,
     int: _integer,
