@@ -83,6 +83,13 @@ def start_of(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def staging_roots(staging: str, home: str) -> list[str]:
+    """Return the folders in which trees of this user may lie, the likeliest first."""
+    name = f"runlore-{os.getuid()}"
+    folders = [os.path.join(staging, name)] if staging else [f"/dev/shm/{name}"]
+    return [path for path in (*folders, os.path.join(home, "staging")) if os.path.isdir(path)]
+
+
 def is_gone(pid: int, start: int) -> bool:
     """Tell whether a process has ended; another one may bear its number by now."""
     return start_of(pid) != start
@@ -334,6 +341,7 @@ class Stream:
     Attributes:
         settled: the byte up to which it is on the disk.
         next: the byte up to which a server has it.
+        knock_at: where to try instead of `next`, whose bytes are not here any more.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
         fetch_at: the byte that the delivering thread wants read back from the disk.
@@ -351,6 +359,7 @@ class Stream:
         self.settled = 0
         self.urgent = 0
         self.limit = PIECE_BYTES
+        self.knock_at: int | None = None
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None
@@ -361,6 +370,7 @@ class Stream:
         self.posted_at = 0.0
         self.wait_until = 0.0
         self.resolved_at: float | None = None
+        self.owes_ack = False
         self._said = b""
         # Two threads may have news for the file `ack` at once.
         self._ack_lock = threading.Lock()
@@ -398,8 +408,10 @@ class Stream:
             try:
                 write_whole(os.path.join(self.staged.folder, "ack"), content)
             except OSError:
+                self.owes_ack = True
                 return
             self._said = content
+            self.owes_ack = False
 
 
 def lost_payload(signal: int | None) -> bytes:
