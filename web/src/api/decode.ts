@@ -25,7 +25,8 @@ interface SeriesHeader {
 export function decodeJson<T>(text: string): T {
   return JSON.parse(text, (_key, value: JsonValue) => {
     if (typeof value === "object" && value !== null && "$number" in value) {
-      return NUMBERS[String(value["$number"])] ?? value;
+      const name = value["$number"];
+      return (typeof name === "string" ? NUMBERS[name] : undefined) ?? value;
     }
     return value;
   }) as T;

@@ -10,7 +10,7 @@ import {
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
 import { getProject, getRun, listKeys, listProjects, listRuns, type RunEdit, updateRun } from "./client";
-import { Live } from "./live";
+import type { Live } from "./live";
 import type { Change, Run } from "./nouns";
 import { SeriesStore } from "./series";
 

@@ -96,7 +96,7 @@ export function SearchBox({ label, value, fault, id, onChange }: SearchBoxProps)
   };
   const shown = typed ?? value;
   return (
-    <div className={fault === null ? "search" : "search is-wrong"} title={fault ?? undefined}>
+    <div className={fault === null ? "search" : "search is-wrong"} title={fault ?? "Text, or a regular expression between slashes: /loss$/"}>
       <Icon name="search" />
       <input
         id={id}

@@ -36,6 +36,7 @@ export function LineChartMount({ label, crosshair, read, events, listen }: LineC
       role="img"
       aria-label={label}
       tabIndex={0}
+      onBlur={() => chart.current?.leave()}
       onKeyDown={(event) => {
         if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
         event.preventDefault();

@@ -19,6 +19,7 @@ import {
   rangeBetween,
   type Scale,
   stepAt,
+  toX,
 } from "./model";
 import { Tooltip } from "./tooltip";
 
@@ -87,7 +88,15 @@ export class LineChart {
     if (line === undefined) return;
     const index = step === null ? line.x.length - 1 : indexNear(line.x, step) + buckets;
     const next = line.x[Math.max(0, Math.min(line.x.length - 1, index))];
-    if (next !== undefined) this.#crosshair.point({ step: next, run: line.id });
+    if (next === undefined) return;
+    this.#isPointedHere = true;
+    this.#crosshair.point({ step: next, run: line.id });
+  }
+
+  /** The pointer or the focus has gone elsewhere. */
+  leave(): void {
+    this.#isPointedHere = false;
+    this.#crosshair.leave();
   }
 
   #draw(): void {
@@ -131,9 +140,7 @@ export class LineChart {
     }
     const at = nearest === undefined ? step : (nearest.line.x[nearest.index] ?? step);
     this.#tip.show(at, hits, run, this.#lines.length - hits.length);
-    const x = ((step - scale.x[0]) / (scale.x[1] - scale.x[0])) * scale.width;
-    const pixel = scale.isLogX ? (Math.log(step / scale.x[0]) / Math.log(scale.x[1] / scale.x[0])) * scale.width : x;
-    this.#tip.place(pixel, scale.width, pixel > scale.width / 2);
+    this.#tip.place(toX(scale, step), this.#plot.over);
   }
 
   #plotFor(options: LineOptions, width: number, height: number): uPlot {
@@ -161,7 +168,7 @@ export class LineChart {
       {
         width,
         height,
-        padding: [6, 8, 0, 0],
+        padding: [8, 14, 0, 0],
         legend: { show: false },
         scales: {
           x: { time: false, distr: options.isLogX ? 3 : 1, range: () => [...this.#x] },
@@ -175,14 +182,14 @@ export class LineChart {
             gap: 4,
             space: 56,
             incrs: STEP_INCREMENTS,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) ? formatCount(tick) : "")),
+            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogX || isRound(tick)) ? formatCount(tick) : "")),
           },
           {
             ...common,
-            size: (_plot, values) => 14 + 6.4 * Math.max(3, ...(values ?? []).map((value) => (value ?? "").length)),
+            size: (_plot, values) => 14 + 6.4 * Math.max(4, ...(values ?? []).map((value) => (value ?? "").length)),
             gap: 6,
-            space: 32,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) ? formatNumber(tick) : "")),
+            space: 26,
+            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogY || isRound(tick)) ? formatNumber(tick) : "")),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -200,10 +207,7 @@ export class LineChart {
     );
     plot.over.append(this.#lineCanvas, this.#overCanvas, this.#tip.element);
     plot.over.addEventListener("mousemove", (event) => { this.#follow(event); });
-    plot.over.addEventListener("mouseleave", () => {
-      this.#isPointedHere = false;
-      this.#crosshair.leave();
-    });
+    plot.over.addEventListener("mouseleave", () => { this.leave(); });
     return plot;
   }
 
@@ -247,6 +251,11 @@ const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((
 /** Log axes hand out null for the ticks between labels, whatever their type says. */
 function isTick(tick: number | null): tick is number {
   return tick !== null;
+}
+
+/** Whether a number is one digit and zeros; a log axis also marks its odd ends. */
+function isRound(tick: number): boolean {
+  return /^\de/.test(Number(tick.toPrecision(12)).toExponential());
 }
 
 function canvas(className: string): HTMLCanvasElement {

@@ -10,6 +10,7 @@ export interface Ink {
 const LINE_WIDTH = 1.25;
 const STRONG_WIDTH = 2;
 const BAND_ALPHA = 0.16;
+const FEW_LINES = 8;
 const RAW_ALPHA = 0.28;
 const SPIKE_ALPHA = 0.8;
 const SPIKE_REACH = 3;
@@ -18,12 +19,14 @@ const MARK = 3;
 const FAR = 4_000;
 
 export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[], scale: Scale): void {
-  for (const line of lines) drawLine(ctx, line, scale, LINE_WIDTH);
+  // Bands of many lines lie on each other: together they must not hide the lines.
+  const band = BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
+  for (const line of lines) drawLine(ctx, line, scale, LINE_WIDTH, band);
 }
 
 /** The chosen line again, strong, on the canvas above the faded ones. */
 export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
-  drawLine(ctx, line, scale, STRONG_WIDTH);
+  drawLine(ctx, line, scale, STRONG_WIDTH, BAND_ALPHA);
 }
 
 export function drawCrosshair(ctx: CanvasRenderingContext2D, step: number, scale: Scale, ink: Ink): void {
@@ -50,7 +53,7 @@ export function drawDot(ctx: CanvasRenderingContext2D, { line, index }: Hit, sca
   ctx.stroke();
 }
 
-function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width: number): void {
+function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width: number, band: number): void {
   const [first, last] = indexesWithin(line.buckets, scale.x);
   // One more on each side, so that the line runs to the edges of the plot.
   const from = Math.max(0, first - 1);
@@ -64,7 +67,7 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width
     ctx.lineWidth = 1;
     strokePath(ctx, line.x, line.buckets.mean, scale, from, to);
   }
-  ctx.globalAlpha = BAND_ALPHA;
+  ctx.globalAlpha = band;
   fillBand(ctx, line, scale, from, to);
   ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
   ctx.lineWidth = 1;
@@ -151,13 +154,18 @@ function strokeSpikes(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, f
 function markNonFinite(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
   const { nan, posinf, neginf } = line.buckets;
   const floor = scale.height - MARK - 2;
-  let lastNan = Number.NEGATIVE_INFINITY;
+  const marked = { nan: Number.NEGATIVE_INFINITY, posinf: Number.NEGATIVE_INFINITY, neginf: Number.NEGATIVE_INFINITY };
+  /** Marks that would touch become one: what counts is where it began. */
+  const isNext = (kind: keyof typeof marked, count: number | undefined, x: number): boolean => {
+    if ((count ?? 0) === 0 || x - marked[kind] < 3 * MARK) return false;
+    marked[kind] = x;
+    return true;
+  };
   ctx.lineWidth = 1.25;
   for (let index = from; index < to; index += 1) {
     const x = toX(scale, line.x[index] ?? 0);
     if (x < 0 || x > scale.width) continue;
-    if ((nan[index] ?? 0) > 0 && x - lastNan >= 3 * MARK) {
-      lastNan = x;
+    if (isNext("nan", nan[index], x)) {
       ctx.beginPath();
       ctx.moveTo(x - MARK, floor - MARK);
       ctx.lineTo(x + MARK, floor + MARK);
@@ -165,8 +173,8 @@ function markNonFinite(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, 
       ctx.lineTo(x - MARK, floor + MARK);
       ctx.stroke();
     }
-    if ((posinf[index] ?? 0) > 0) fillArrow(ctx, x, 1, 1);
-    if ((neginf[index] ?? 0) > 0) fillArrow(ctx, x, scale.height - 1, -1);
+    if (isNext("posinf", posinf[index], x)) fillArrow(ctx, x, 1, 1);
+    if (isNext("neginf", neginf[index], x)) fillArrow(ctx, x, scale.height - 1, -1);
   }
 }
 

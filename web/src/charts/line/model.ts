@@ -204,24 +204,27 @@ export function hitsAround(lines: readonly Line[], step: number, id: string | nu
 }
 
 /**
- * The buckets that stick out beyond both neighbours by more than `reach` pixels.
+ * The buckets that stick out beyond both neighbours by more than `reach` pixels and by more than
+ * the band is usually high.
  *
- * A band alone would show a spike of one step as a faint sliver; these get a stroke of their own.
+ * A band alone would show a spike of one step as a faint sliver; these get a stroke of their own,
+ * while noise, which sticks out everywhere, stays a band.
  */
 export function spikesOf(line: Line, scale: Scale, reach: number): number[] {
   const { min, max, count } = line.buckets;
+  const heights = new Float64Array(min.length);
+  for (let index = 0; index < min.length; index += 1) heights[index] = heightOf(line, scale, index);
+  const usual = median(heights);
   const spikes: number[] = [];
   for (let index = 0; index < min.length; index += 1) {
-    const high = max[index] ?? Number.NaN;
-    const low = min[index] ?? Number.NaN;
-    if ((count[index] ?? 0) < 2 || !(high > low)) continue;
-    const before = Math.max(0, index - 1);
-    const after = Math.min(min.length - 1, index + 1);
-    const above = Math.max(highBeside(max, before, index), highBeside(max, after, index));
-    const below = Math.min(lowBeside(min, before, index), lowBeside(min, after, index));
-    const isPeak = toY(scale, Math.max(above, scale.y[0])) - toY(scale, high) > reach;
-    const isPit = toY(scale, low) - toY(scale, Math.min(below, scale.y[1])) > reach;
-    if (isPeak || isPit) spikes.push(index);
+    const height = heights[index] ?? 0;
+    if ((count[index] ?? 0) < 2 || height <= reach + usual) continue;
+    const beside = [index - 1, index + 1].filter((each) => each >= 0 && each < min.length);
+    const above = Math.max(...beside.map((each) => finiteOr(max[each], scale.y[0])), scale.y[0]);
+    const below = Math.min(...beside.map((each) => finiteOr(min[each], scale.y[1])), scale.y[1]);
+    const peak = toY(scale, above) - toY(scale, max[index] ?? 0);
+    const pit = toY(scale, min[index] ?? 0) - toY(scale, below);
+    if (Math.max(peak, pit) > reach + usual) spikes.push(index);
   }
   return spikes;
 }
@@ -234,12 +237,17 @@ export function indexesWithin(buckets: Buckets, x: Extent): readonly [from: numb
   return [from, to];
 }
 
-function highBeside(max: Float64Array, beside: number, index: number): number {
-  return beside === index ? Number.NEGATIVE_INFINITY : finiteOr(max[beside], Number.NEGATIVE_INFINITY);
+/** How many pixels a bucket's band is high; 0 where it has none. */
+function heightOf({ buckets }: Line, scale: Scale, index: number): number {
+  const high = buckets.max[index] ?? Number.NaN;
+  const low = buckets.min[index] ?? Number.NaN;
+  if (!(high > low)) return 0;
+  if (!scale.isLogY) return toY(scale, low) - toY(scale, high);
+  return high > 0 ? toY(scale, Math.max(low, scale.y[0])) - toY(scale, high) : 0;
 }
 
-function lowBeside(min: Float64Array, beside: number, index: number): number {
-  return beside === index ? Number.POSITIVE_INFINITY : finiteOr(min[beside], Number.POSITIVE_INFINITY);
+function median(values: Float64Array): number {
+  return values.toSorted()[values.length >> 1] ?? 0;
 }
 
 function finiteOr(value: number | undefined, otherwise: number): number {

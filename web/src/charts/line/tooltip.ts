@@ -2,6 +2,8 @@
 import { formatNumber, fullNumber } from "../../lib/format";
 import type { Hit } from "./model";
 
+const GAP = 12;
+
 export class Tooltip {
   readonly element = document.createElement("div");
   readonly #step = document.createElement("div");
@@ -30,10 +32,12 @@ export class Tooltip {
     }
   }
 
-  /** Stands beside the pointer, on the side where there is room. */
-  place(x: number, width: number, isLeft: boolean): void {
-    this.element.style.left = isLeft ? "" : `${String(Math.round(x + 12))}px`;
-    this.element.style.right = isLeft ? `${String(Math.round(width - x + 12))}px` : "";
+  /** Stands beside the pointer, to its left where the window has no room to the right. */
+  place(x: number, plot: HTMLElement): void {
+    const box = plot.getBoundingClientRect();
+    const isLeft = box.left + x + GAP + this.element.offsetWidth > innerWidth - GAP;
+    const left = isLeft ? Math.max(GAP - box.left, x - GAP - this.element.offsetWidth) : x + GAP;
+    this.element.style.left = `${String(Math.round(left))}px`;
   }
 }
 

@@ -17,9 +17,12 @@ interface EnlargedProps {
 
 export function Enlarged({ metric, input, store, crosshair, onZoom, onEnlarge }: EnlargedProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => { dialog.current?.showModal(); }, []);
+  useEffect(() => {
+    dialog.current?.showModal();
+    dialog.current?.focus();
+  }, []);
   return (
-    <dialog ref={dialog} className="enlarged" onClose={() => { onEnlarge(null); }}>
+    <dialog ref={dialog} className="enlarged" tabIndex={-1} onClose={() => { onEnlarge(null); }}>
       <Panel
         metric={metric}
         input={input}

@@ -53,7 +53,6 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
           {prefix !== "" && <span className="panel-prefix">{prefix}/</span>}
           <span>{leafOf(metric)}</span>
         </h3>
-        {status.last !== null && <Num value={status.last} />}
         <button
           className="button quiet icon-button"
           aria-label={isLarge ? `Close ${metric}` : `Enlarge ${metric}`}
@@ -62,6 +61,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
         >
           <Icon name={isLarge ? "close" : "enlarge"} />
         </button>
+        {status.last !== null && <Num value={status.last} />}
       </header>
       <div className="panel-body">
         {wasSeen && (

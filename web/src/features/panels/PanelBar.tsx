@@ -19,11 +19,21 @@ export function PanelBar({ view, onView, fault }: PanelBarProps) {
     <div className="panel-bar" role="toolbar" aria-label="Charts">
       <SearchBox
         id="panel-search"
-        label="Filter panels or /regex/"
+        label="Filter panels"
         value={view.filter}
         fault={fault}
         onChange={(filter) => { onView({ filter }); }}
       />
+      <div className="toggles">
+        <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
+        <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
+        <Toggle
+          label="Ignore outliers"
+          hint="O"
+          isOn={view.ignoreOutliers}
+          onClick={() => { onView({ ignoreOutliers: !view.ignoreOutliers }); }}
+        />
+      </div>
       <label
         className="smooth"
         title="Average with the values before, whose weights halve every so many steps. The values themselves stay faint behind."
@@ -39,16 +49,6 @@ export function PanelBar({ view, onView, fault }: PanelBarProps) {
         />
         <output className="num">{smoothText(view.smooth)}</output>
       </label>
-      <div className="toggles">
-        <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
-        <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
-        <Toggle
-          label="Ignore outliers"
-          hint="O"
-          isOn={view.ignoreOutliers}
-          onClick={() => { onView({ ignoreOutliers: !view.ignoreOutliers }); }}
-        />
-      </div>
       {view.zoom !== null && (
         <button className="zoom-chip" title="Show all steps (R)" onClick={() => { onView({ zoom: null }); }}>
           <span className="num">Steps {fullNumber(view.zoom.start)} – {fullNumber(view.zoom.stop)}</span>

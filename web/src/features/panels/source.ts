@@ -25,6 +25,7 @@ export interface PanelStatus {
 const LOADING: PanelStatus = { phase: "loading", fault: null, last: null };
 /** Widths are rounded up to this, so that dragging the window's edge asks for nothing. */
 const BUCKET_STEP = 256;
+const MARGIN = 0.1;
 const MANY_RUNS = 40;
 
 export class PanelSource {
@@ -107,7 +108,7 @@ export class PanelSource {
       key: this.#key,
       runs: this.#input.runs.map((run) => run.id),
       buckets: this.#buckets(),
-      range: this.#input.range,
+      range: widened(this.#input.range),
       onData: () => { this.#refresh(); },
       onFault: (fault) => { this.#setStatus({ ...this.#status, fault }); },
     };
@@ -134,6 +135,13 @@ export class PanelSource {
     this.#status = status;
     for (const watcher of this.#watchers) watcher();
   }
+}
+
+/** A little more than is shown, so that lines run to the edges and smoothing has a start. */
+function widened(range: StepRange): StepRange {
+  if (range === null) return null;
+  const margin = Math.ceil((range.stop - range.start) * MARGIN);
+  return { start: range.start - margin, stop: range.stop + margin };
 }
 
 function isSameWish(a: SeriesWish | null, b: SeriesWish | null): boolean {

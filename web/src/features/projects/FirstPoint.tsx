@@ -5,7 +5,7 @@ export function FirstPoint() {
   return (
     <main className="page first">
       <h1>Log your first run</h1>
-      <p className="muted">Copy these lines into a Python file and run it. The chart opens here by itself.</p>
+      <p className="muted">Run these lines on any machine that reaches this address. The chart opens here by itself.</p>
       <CodeLines title="Terminal" code={`pip install runlore\nexport RUNLORE_URL=${location.origin}`} />
       <CodeLines title="Python" code={LINES} />
       <p className="waiting" role="status">

@@ -46,7 +46,7 @@ function Fact({ name, title, children }: FactProps) {
   return (
     <div className="fact" title={title}>
       <dt>{name}</dt>
-      <dd className="num">{children}</dd>
+      <dd>{children}</dd>
     </div>
   );
 }

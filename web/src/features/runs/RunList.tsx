@@ -34,7 +34,7 @@ export function RunList(props: RunListProps) {
       <div className="runs-head">
         <SearchBox
           id="run-search"
-          label="Search runs or /regex/"
+          label="Search runs"
           value={view.search}
           fault={matcherOf(view.search).fault}
           onChange={(search) => { onView({ search }); }}
