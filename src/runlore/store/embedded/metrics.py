@@ -235,6 +235,12 @@ class EmbeddedMetricStore:
                 self._pack([writer])
         self._forget(at_least=1)
 
+    def limit_pages(self, pages: int) -> None:
+        """Let the commit log grow to this many pages of 4 KiB at most; 0 is no limit."""
+        with self._committing:
+            if self._log is not None:
+                self._log.limit_pages(pages)
+
     def close(self) -> None:
         """Finish the pack that runs now and let go of the files; the log keeps the rest."""
         with self._wake:
@@ -429,7 +435,7 @@ class EmbeddedMetricStore:
             if key in self._summaries:
                 self._summaries.move_to_end(key)
                 return self._summaries[key]
-        summary = reader.summary(writer, run_name)
+        summary = reader.summary(writer, run_name, published)
         with self._state:
             self._summaries[key] = summary
             if len(self._summaries) > _KNOWN_SUMMARIES:

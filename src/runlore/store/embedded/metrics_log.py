@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,6 @@ CREATE TABLE writer (id INTEGER PRIMARY KEY, run INTEGER, name TEXT, progress TE
 CREATE TABLE piece (seq INTEGER PRIMARY KEY, writer INTEGER, stop INTEGER, body BLOB) STRICT;
 CREATE TABLE declared (id INTEGER PRIMARY KEY, writer INTEGER, frames BLOB) STRICT;
 CREATE TABLE rewind (id INTEGER PRIMARY KEY, run INTEGER, step INTEGER, stored TEXT) STRICT;
-CREATE INDEX piece_writer ON piece (writer);
 CREATE INDEX declared_writer ON declared (writer);
 CREATE INDEX writer_run ON writer (run);
 """
@@ -241,7 +240,7 @@ class Log:
 
 def encode_progress(progress: Progress) -> str:
     """Encode what is known of a stream as JSON."""
-    return json.dumps(astuple(progress))
+    return json.dumps([getattr(progress, name) for name in Progress.__slots__])
 
 
 def decode_progress(text: str) -> Progress:
