@@ -4,13 +4,14 @@ Run: `python benchmarks/store.py [FOLDER]`; FOLDER decides which disk is measure
 CPU is that of the whole process, the packer included, until nothing waits to be packed.
 """
 
-import math
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
@@ -21,7 +22,7 @@ SECOND_NS = 1_000_000_000
 
 
 def a_stream(run: RunRef, *, keys: int, steps: int, piece_bytes: int) -> list[SpoolPiece]:
-    """Encode a training run: noisy curves as float32 would give, jittered times, an end."""
+    """Encode a training run: noisy float32 curves, jittered times, an end."""
     rng = random.Random(run.run_id)
     header = {"run": run.run_id, "started_ns": SECOND_NS, "boot": "b", "boot_ns": 1}
     frames = [spool.PREAMBLE + spool.frame(spool.encode_json(spool.HEADER, header))]
@@ -29,14 +30,12 @@ def a_stream(run: RunRef, *, keys: int, steps: int, piece_bytes: int) -> list[Sp
     frames.append(spool.frame(spool.encode_key_set(0, range(keys))))
     layout = spool.row_struct(keys)
     time_ns = SECOND_NS
-    noise = [math.frexp(rng.random())[0] for _ in range(4096)]
-    rounded = [float(round(value * 2**24) / 2**24) for value in noise]
+    noise = np.random.default_rng(len(run.run_id))
     for step in range(steps):
         time_ns += 10_000_000 + rng.randrange(1_000_000)
-        at = rng.randrange(4096)
-        level = 2.0 ** -(1 + step * 6 // steps)
-        values = [level * rounded[(at + 7 * n) % 4096] for n in range(keys)]
-        frames.append(spool.frame(layout.pack(spool.ROW, 0, step, time_ns, *values)))
+        level = np.float32(2.0 ** -(step * 6 / steps))
+        values = level + np.float32(0.05) * noise.standard_normal(keys, dtype=np.float32)
+        frames.append(spool.frame(layout.pack(spool.ROW, 0, step, time_ns, *values.tolist())))
     frames.append(spool.frame(spool.encode_json(spool.FINISH, {"time_ns": time_ns})))
     pieces: list[SpoolPiece] = []
     offset, held = 0, bytearray()

@@ -389,6 +389,8 @@ class EmbeddedMetricStore:
     def _view(self, ref: RunRef) -> Iterator[RunView | None]:
         """Take a snapshot of a run; None of one that is unknown or deleted."""
         with self._state:
+            if self._closed:
+                raise ConflictError("this store is closed; open it again")
             run = self._runs.get(ref)
             if run is None or run.state != ALIVE:
                 history = view = None
@@ -453,7 +455,8 @@ class EmbeddedMetricStore:
 
     def _purge(self, run: _Run) -> int:
         """Remove a buried run's history from the disk."""
-        history = self._history(run.project, make=False)
+        with self._state:
+            history = self._history(run.project, make=False)
         freed = history.delete(run.id) if history is not None else 0
         with self._committing:
             if self._log is not None:

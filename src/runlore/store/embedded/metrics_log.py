@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from runlore.errors import ConflictError, UnavailableError
+from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
 from runlore.store.embedded.metrics_decode import Progress, Token
 
@@ -114,12 +114,16 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn a disk that is full or fails into UnavailableError."""
+    """Turn a disk that is full or fails into UnavailableError, a broken file into DamageError."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise UnavailableError(
             f"cannot write {str(path)!r} now: {error}; free space on its disk"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise DamageError(
+            f"{str(path)!r} is damaged: {error}; restore it from a backup", offset=0
         ) from error
 
 
