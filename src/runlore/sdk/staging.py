@@ -153,7 +153,8 @@ class Staged:
         self.folder = folder
         # Protects the list of segments: one thread reads them while another removes some.
         self._lock = threading.Lock()
-        self._segments = self._list()
+        # Those up to `tail`; the next one is found by its name when the frames reach it.
+        self._segments = self._first()
         self.tail = self._segments[0] if self._segments else 0
         self.last_kind = 0
         self.damage: str | None = None
@@ -173,7 +174,7 @@ class Staged:
         """Look for new frames; tell whether there were any."""
         before = self.tail
         if not self._segments:
-            self._segments = self._list()
+            self._segments = self._first()
             if not self._segments:
                 return False
             self.tail = max(self.tail, self._segments[0])
@@ -219,9 +220,9 @@ class Staged:
         self.damage = None
         self.scan()
 
-    def _list(self) -> list[int]:
+    def _first(self) -> list[int]:
         names = os.listdir(self.folder)
-        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())
+        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
 
     def _scan_segment(self, size: int) -> bool:
         """Read the segment of `tail` once from there on; tell whether `tail` moved."""

@@ -38,8 +38,9 @@ class Stored:
 class KeySummary:
     """One key of one run, superseded points left out.
 
-    `minimum`, `maximum` and `last_finite` speak of finite numbers and are None without one;
-    `last` is the value at the greatest step.
+    `minimum` and `maximum` speak of finite numbers, bools counting as 0 and 1, and are None
+    without one. `last` is the value at the greatest step; of several at that step, the one that
+    stands last in the order of `MetricStore.rows`.
     """
 
     key: str
@@ -55,8 +56,9 @@ class KeySummary:
 class Series:
     """The history of one key of one run in buckets, as docs/design/http-api.md defines them.
 
-    All columns are float64 and have one entry per bucket that holds a point. `width` is the
-    number of steps per bucket, 0 where each entry is one point.
+    Numbers and bools of the key together. All columns are float64 and have one entry per bucket
+    that holds a point. `width` is the number of steps per bucket, the least power of two that
+    gives at most as many entries as asked for, or 0 where each entry is one point.
     """
 
     run: RunRef
@@ -95,14 +97,15 @@ class MetricStore(Protocol):
             skipped, so a piece may come twice, overlap, or come after a crash.
         Gaps: a piece that begins behind what is stored of its writer raises ConflictError and
             stores nothing of that piece; the other pieces of the call are kept.
-        Rows: consecutive frames of one step of one writer are one row until a key repeats.
-        Superseding: where a writer had ended (its stream holds `finish`, `closed` or `lost`, or
-            the later one says `resumed` and began after its last frame) before another began,
-            and the later one logs a key at or before the earlier one's last step of it, the
-            earlier one's points of that key from there on are superseded. Begin and end are
-            compared by `boot_ns` where both streams name the same `boot`, else by `time_ns`.
-            Writers that overlap in time never supersede each other. The order of arrival
-            changes nothing.
+        Rows: consecutive frames of one step of one writer are one row until a key repeats;
+            its time is that of the first of them.
+        Superseding: where writer A had ended before B began, A's points of a key, of whatever
+            kind, at or behind the least step of that key in B are superseded. A ended with its
+            last `finish`, `closed` or `lost`; without one, and if B's header says `resumed`,
+            with its last row. Ends and begins are compared by `boot_ns` where both headers name
+            the same `boot` and both have it, else by wall time; equal is not before. Writers
+            that overlap in time never supersede each other. The order of arrival changes
+            nothing.
         Reads are one snapshot: no piece is seen in part.
         Threads: any method may be called from any thread.
     """
@@ -111,7 +114,8 @@ class MetricStore(Protocol):
         """Store pieces in one durable commit; one answer per piece, in order.
 
         An answer is ConflictError for a gap, DeletedError for a deleted run, DamageError for a
-        frame that cannot be decoded (the frames before it are stored).
+        frame that cannot be decoded (the frames before it are stored), UnavailableError where
+        the disk does not take it now (nothing of the call is stored; it may be sent again).
         """
         ...
 
@@ -132,7 +136,13 @@ class MetricStore(Protocol):
         start: int | None = None,
         stop: int | None = None,
     ) -> list[Series]:
-        """Return the numbers of each run and key, from step `start` up to before `stop`."""
+        """Return the numbers of each run and key, from step `start` up to before `stop`.
+
+        By run, then by key, in the order asked for; what has no such points gives no series.
+
+        Raises:
+            UsageError: `buckets` is less than 2 (a bucket never spans steps -1 and 0).
+        """
         ...
 
     def rows(
@@ -143,14 +153,18 @@ class MetricStore(Protocol):
         start: int | None = None,
         stop: int | None = None,
     ) -> Iterator[HistoryRow]:
-        """Yield rows by step, then in the order in which their writers began.
+        """Yield rows by step, then in the order in which their writers began, then as logged.
 
         With `keys`, only these, and only rows that hold one of them.
         """
         ...
 
     def rewind(self, run: RunRef, step: int) -> None:
-        """Supersede all points that are stored now and lie behind `step`."""
+        """Supersede all points that are stored now and lie behind `step`.
+
+        Raises:
+            DeletedError: the run was deleted.
+        """
         ...
 
     def delete(self, run: RunRef) -> int:

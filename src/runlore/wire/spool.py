@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.metric import Value
+from runlore.core.metric import MAX_STEP, Value
 from runlore.errors import DamageError
 
 VERSION = 1
@@ -190,7 +190,7 @@ class KeyTable:
     """The keys and key sets that a stream has declared so far; decodes its rows.
 
     Feed it every frame of kinds KEYS and KEY_SET in order. Declaring the same again changes
-    nothing, so a stream may be read again from an earlier byte.
+    nothing, so a stream may be read again from an earlier byte; an id never changes its meaning.
     """
 
     def __init__(self) -> None:
@@ -205,13 +205,16 @@ class KeyTable:
             self._check_size(payload, at + 4 * count)
             ids = struct.unpack_from(f"<{count}I", payload, at)
             self._check_known(ids)
-            self.sets[first] = ids
+            if self.sets.setdefault(first, ids) != ids:
+                raise ValueError(f"key set {first} was declared before as other keys")
             return
         lengths = struct.unpack_from(f"<{count}H", payload, at)
         at += 2 * count
         self._check_size(payload, at + sum(lengths))
         for key_id, length in enumerate(lengths, first):
-            self.keys[key_id] = str(payload[at : at + length], "utf-8")
+            key = str(payload[at : at + length], "utf-8")
+            if self.keys.setdefault(key_id, key) != key:
+                raise ValueError(f"key id {key_id} was declared before as another key")
             at += length
 
     def row(self, payload: memoryview) -> Row:
@@ -227,6 +230,10 @@ class KeyTable:
             at += 4 * count
             self._check_known(ids)
         keys = [self.keys[key_id] for key_id in ids]
+        if len(set(keys)) < len(keys):
+            raise ValueError("a key stands twice in one row")
+        if abs(step) > MAX_STEP:
+            raise ValueError(f"step {step} is beyond ±{MAX_STEP}")
         if kind == MIXED_ROW:
             return Row(step, time_ns, keys, _mixed_values(payload, at, count))
         self._check_size(payload, at + 8 * len(ids))
@@ -244,6 +251,8 @@ class KeyTable:
 
 def _mixed_values(payload: memoryview, at: int, count: int) -> list[Value]:
     kinds = bytes(payload[at : at + count])
+    if max(kinds, default=0) > _STRING:
+        raise ValueError(f"{max(kinds)} is no kind of value; there are 0, 1 and 2")
     at += count
     numbers = iter(struct.unpack_from(f"<{kinds.count(_NUMBER)}d", payload, at))
     at += 8 * kinds.count(_NUMBER)

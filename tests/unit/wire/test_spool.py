@@ -159,3 +159,21 @@ def test_a_row_that_names_an_undeclared_key_or_set_is_refused() -> None:
         table.row(memoryview(spool.encode_loose_row(0, 0, [4], [1.0])))
     with pytest.raises(ValueError, match="key set 9 was not declared"):
         table.row(memoryview(spool.row_struct(1).pack(spool.ROW, 9, 0, 0, 1.0)))
+
+
+def test_a_row_that_no_writer_makes_is_refused() -> None:
+    table = spool.KeyTable()
+    table.declare(memoryview(spool.encode_keys(0, ["loss", "acc"])))
+    with pytest.raises(ValueError, match="declared before as another key"):
+        table.declare(memoryview(spool.encode_keys(1, ["loss"])))
+    with pytest.raises(ValueError, match="a key stands twice"):
+        table.row(memoryview(spool.encode_loose_row(0, 0, [0, 0], [1.0, 2.0])))
+    with pytest.raises(ValueError, match="is beyond"):
+        table.row(memoryview(spool.encode_loose_row(2**53, 0, [0], [1.0])))
+    table.declare(memoryview(spool.encode_key_set(0, [0])))
+    with pytest.raises(ValueError, match="declared before as other keys"):
+        table.declare(memoryview(spool.encode_key_set(0, [1])))
+    mixed = bytearray(spool.encode_mixed_row(0, 0, [0], [True]))
+    mixed[-2] = 9
+    with pytest.raises(ValueError, match="no kind of value"):
+        table.row(memoryview(mixed))

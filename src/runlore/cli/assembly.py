@@ -1,0 +1,91 @@
+"""Assembles the command line, loading only the commands that are called."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import typer
+
+from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain
+from runlore.errors import RunloreError, UnavailableError
+
+
+class Group(NamedTuple):
+    """A word that can follow `runlore`, and where its commands are."""
+
+    name: str
+    place: str
+    help: str
+
+
+BARE = (
+    Group("serve", "runlore.cli.serve:serve", "Take what programs log, and show it."),
+    Group("demo", "runlore.cli.demo:demo", "Train eight small networks and watch them."),
+    Group("sync", "runlore.cli.sync:sync", "Deliver the spools of this machine to a server."),
+)
+NOUNS = (
+    Group("run", "runlore.cli.run:app", "List, get, update and delete runs."),
+    Group("project", "runlore.cli.project:app", "List projects."),
+    Group("settings", "runlore.cli.settings:app", "Show the settings and where they come from."),
+)
+
+
+def assemble(arguments: Sequence[str]) -> typer.Typer:
+    """Make the command line that these arguments need; the others are there by name alone."""
+    app = typer.Typer(
+        name="runlore",
+        help="Keeps everything that machine-learning people try.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    for name, place, text in BARE:
+        command = cast(Callable[[], None], _load(place)) if name == called else _nothing
+        app.command(name, help=text)(command)
+    for name, place, text in NOUNS:
+        group = cast(typer.Typer, _load(place)) if name == called else typer.Typer()
+        app.add_typer(group, name=name, help=text)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code: 1 for use, 2 for parsing, 3 for the server."""
+    try:
+        assemble(arguments)(list(arguments), prog_name="runlore", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_USE
+    except UnavailableError as error:
+        complain(str(error))
+        return EXIT_SERVER
+    except RunloreError as error:
+        complain(str(error))
+        return EXIT_USE
+    except BrokenPipeError:
+        # Whoever read the output, `head` for one, has seen enough.
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+) -> None:
+    if version:
+        from runlore.cli.console import emit
+        from runlore.version import __version__
+
+        emit(__version__)
+        raise typer.Exit
+
+
+def _nothing() -> None:
+    """Stand for a command that was not called."""
+
+
+def _load(place: str) -> object:
+    module, _, name = place.partition(":")
+    found: object = getattr(importlib.import_module(module), name)
+    return found

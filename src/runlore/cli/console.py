@@ -1,0 +1,49 @@
+"""What commands print: data to stdout, talk to stderr."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from runlore.core.json import JsonValue
+
+EXIT_USE = 1
+EXIT_SERVER = 3
+
+
+def emit(line: str) -> None:
+    """Print a line of data."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def emit_json(value: JsonValue) -> None:
+    """Print data as JSON."""
+    emit(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def complain(detail: str) -> None:
+    """Print an error."""
+    sys.stderr.write(f"runlore: {detail}\n")
+    sys.stderr.flush()
+
+
+def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> None:
+    """Print columns, each as wide as its widest value; those named in `right` flush right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    flush_right = right.split()
+    for row in [head, *rows]:
+        cells = [
+            cell.rjust(width) if name in flush_right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        emit("  ".join(cells).rstrip())
+
+
+def ago(text: str, *, now: datetime | None = None) -> str:
+    """Tell how long ago an ISO time was, in the largest unit that fits."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit} ago"
+    return "just now"

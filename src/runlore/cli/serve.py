@@ -1,0 +1,232 @@
+"""`runlore serve`: the server, from its folder to its address."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from runlore import settings
+from runlore.cli.console import emit
+from runlore.errors import UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from runlore.server.backend import Backend
+    from runlore.services.access import Access
+
+DEFAULT_PORT = 7333
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_GRACE_SECONDS = 5
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder for runs.  [default: <home>/server]")
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address under which others reach this server.")
+    ] = None,
+) -> None:
+    """Take what programs log, and show it.
+
+    Example: runlore serve --port 7333
+    """
+    home = Path(settings.load().home)
+    if public_url is not None and urlsplit(public_url).scheme not in ("http", "https"):
+        raise UsageError(f"--public-url must begin with http:// or https://, got {public_url!r}")
+    listener = _listen(host, port)
+    from runlore.server.backend import open_folder
+    from runlore.services.access import Access, shared_key
+
+    folder = data or home / "server"
+    backend = open_folder(folder)
+    try:
+        key, is_new = (None, False)
+        if host not in _LOOPBACK:
+            key, is_new = shared_key(folder / "key")
+        address = _address(host, listener.getsockname()[1])
+        text = greeting(
+            public_url or address,
+            data=folder,
+            waiting=waiting_spools(home),
+            key_file=folder / "key" if key else None,
+            new_key=key if is_new else None,
+        )
+        # The child delivers to where this server listens, whatever others call it.
+        local = _address("127.0.0.1" if host in ("0.0.0.0", "::") else host, _port(listener))
+        _run(
+            backend,
+            Access(key),
+            listener,
+            public_url=public_url,
+            on_ready=lambda: _announce(text, local, key, waiting=waiting_spools(home)),
+        )
+    finally:
+        backend.close()
+
+
+def greeting(
+    address: str, *, data: Path, waiting: int, key_file: Path | None, new_key: str | None
+) -> str:
+    """Say where the server is and how to log to it."""
+    lines = [f"Runlore is ready at {address}", ""]
+    if key_file is not None:
+        if new_key is not None:
+            lines += [
+                f"  log a browser in   {address}/login?key={new_key}",
+                f"  key for programs   export RUNLORE_API_KEY={new_key}",
+                f"                     shown this once; kept in {key_file}",
+                "",
+            ]
+        else:
+            lines += [f"  the key is kept in {key_file}", ""]
+    lines += ["Log to it:", ""]
+    if address != settings.DEFAULT_URL:
+        lines += [f"  export RUNLORE_URL={address}", ""]
+    lines += [
+        "  import runlore",
+        '  run = runlore.init(project="first", config={"lr": 0.1})',
+        '  run.log({"loss": 0.5})',
+        "  run.finish()",
+        "",
+        f"Runs are kept in {data}",
+    ]
+    if waiting:
+        noun = "spool waits" if waiting == 1 else "spools wait"
+        lines.append(f"{waiting} {noun} on this machine and will be delivered now")
+    lines.append("Ctrl-C ends the server; programs keep logging to their spools meanwhile")
+    return "\n".join(lines)
+
+
+def waiting_spools(home: Path) -> int:
+    """Count the spools of this machine that no server has acknowledged to their end."""
+    import json
+
+    waiting = 0
+    for spool in (home / "spool").glob("**/*.rlspool"):
+        try:
+            ack = json.loads(spool.with_suffix(".ack").read_bytes())
+            waiting += not (isinstance(ack, dict) and ack.get("finished"))
+        except (OSError, ValueError):
+            waiting += 1
+    return waiting
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is done."""
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port must be 0 to 65535, got {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        if error.errno == 98 or isinstance(error, PermissionError):
+            why = "is taken by another program" if error.errno == 98 else "is not yours to take"
+            raise UsageError(
+                f"port {port} {why}; choose another with --port, or --port 0 for a free one"
+            ) from error
+        raise UsageError(
+            f"cannot listen on {host!r}: {error.strerror or error}; --host takes an address "
+            "of this machine, 0.0.0.0 for all of them"
+        ) from error
+    return listener
+
+
+def _run(
+    backend: "Backend",
+    access: "Access",
+    listener: socket.socket,
+    *,
+    public_url: str | None,
+    on_ready: Callable[[], "subprocess.Popen[bytes] | None"],
+) -> None:
+    """Serve until a signal asks to end."""
+    import uvicorn
+
+    from runlore.server.app import create_app
+
+    children: list[subprocess.Popen[bytes]] = []
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                child = on_ready()
+                if child is not None:
+                    children.append(child)
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own raises the signal again behind it, before the stores are closed.
+            for one in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(one, self.handle_exit)
+            yield
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # Open streams would keep the server from ending until its grace is over.
+            backend.live.close()
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        create_app(backend, access=access, public_url=public_url),
+        http="httptools",
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    try:
+        Server(config).run(sockets=[listener])
+    finally:
+        for child in children:
+            child.terminate()
+
+
+def _announce(
+    text: str, url: str, key: str | None, *, waiting: int
+) -> "subprocess.Popen[bytes] | None":
+    emit(text)
+    if not waiting:
+        return None
+    environment = dict(os.environ)
+    if key is not None:
+        environment["RUNLORE_API_KEY"] = key
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "runlore", "sync", "--url", url],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise UnavailableError(f"cannot start the delivery of spools: {error}") from error
+
+
+def _address(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host == "localhost" else host
+    if host in ("0.0.0.0", "::"):
+        shown = socket.gethostname()
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])

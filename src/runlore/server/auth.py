@@ -1,0 +1,164 @@
+"""The guard before all routes: which names, origins, content types and keys are let in."""
+
+import base64
+import binascii
+import ipaddress
+import re
+import socket
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from runlore.server.page import login_page
+from runlore.server.problems import MEDIA_TYPE, problem
+from runlore.services.access import Access
+
+COOKIE = "runlore_key"
+WRITE_TYPES = ("application/json", "application/vnd.runlore.spool")
+
+_LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+_MAX_PATH = 4096
+_TRICKS = re.compile(rb"%2f|%5c|%00|\\|\x00|(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_OPEN_PATHS = ("/healthz", "/login")
+
+
+class Guard:
+    """Lets in only what speaks to this server knowingly.
+
+    A foreign page in the user's browser is kept out by `Host` (a name that its owner points at
+    this machine), `Origin` and the content type of writes; other people by the key.
+    """
+
+    def __init__(self, app: ASGIApp, *, access: Access, public_url: str | None) -> None:
+        self._app = app
+        self._access = access
+        self._hosts = set(_LOOPBACK_NAMES)
+        self._public_origin: str | None = None
+        if public_url is not None:
+            public = urlsplit(public_url)
+            self._hosts.add(public.hostname or "")
+            self._public_origin = f"{public.scheme}://{public.netloc}".lower()
+        if not access.is_open:
+            self._hosts.update((socket.gethostname().lower(), socket.getfqdn().lower()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer why not."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._refusal(scope, headers)
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        status, detail = refusal
+        wants_page = "text/html" in headers.get(b"accept", "")
+        if status == 401 and wants_page and not scope["path"].startswith("/api/"):
+            await _send(send, status, b"text/html; charset=utf-8", login_page())
+            return
+        body = msgspec.json.encode(problem(status, detail))
+        await _send(send, status, MEDIA_TYPE.encode(), body)
+
+    def _refusal(self, scope: HTTPScope, headers: dict[bytes, str]) -> tuple[int, str] | None:
+        raw_path = scope.get("raw_path") or b""
+        if len(raw_path) > _MAX_PATH:
+            return 400, f"the path may have {_MAX_PATH} bytes, got {len(raw_path)}"
+        if _TRICKS.search(raw_path):
+            return 400, (
+                "names in a path must be 1 to 128 letters, digits, '_', '.' or '-' and not '.' "
+                f"or '..', got {raw_path[:200].decode('latin-1')!r}"
+            )
+        host = headers.get(b"host", "").lower()
+        if not self._knows_host(host):
+            return 403, (
+                f"this server is not known as {host[:200]!r}; if that is its address, start it "
+                "with --public-url http://…"
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and not self._is_own(origin.lower(), host, scope):
+            return 403, f"pages of {origin[:200]!r} may not speak to this server"
+        if scope["method"] in ("POST", "PUT", "PATCH"):
+            given = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+            if given not in WRITE_TYPES:
+                return 415, (
+                    f"Content-Type must be {' or '.join(WRITE_TYPES)}, got {given[:80]!r}"
+                )
+        return self._key_refusal(scope, headers)
+
+    def _key_refusal(self, scope: HTTPScope, headers: dict[bytes, str]) -> tuple[int, str] | None:
+        path = scope["path"]
+        if self._access.is_open or path in _OPEN_PATHS or path.startswith("/assets/"):
+            return None
+        keys = _given_keys(headers)
+        if any(self._access.admits(key) for key in keys):
+            return None
+        if keys:
+            return 403, (
+                "this key is not the server's; 'runlore serve' tells on its machine where the "
+                "right one is kept"
+            )
+        return 401, (
+            "this server asks for a key: set RUNLORE_API_KEY, or send "
+            "'Authorization: Bearer <key>'; a browser logs in at /login?key=<key>"
+        )
+
+    def _knows_host(self, host: str) -> bool:
+        name = _host_name(host)
+        if name in self._hosts:
+            return True
+        # A number cannot be pointed elsewhere by somebody's name server, so it is safe to
+        # trust; without a key it would still open this machine to its whole network.
+        return not self._access.is_open and _is_address(name)
+
+    def _is_own(self, origin: str, host: str, scope: HTTPScope) -> bool:
+        return origin in (f"{scope['scheme']}://{host}", self._public_origin)
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _given_keys(headers: dict[bytes, str]) -> list[str]:
+    """Return the keys that a request carries: bearer, password or cookie."""
+    keys: list[str] = []
+    scheme, _, value = headers.get(b"authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        keys.append(value.strip())
+    elif scheme.lower() == "basic":
+        try:
+            text = base64.b64decode(value, validate=True).decode()
+            keys.append(text.partition(":")[2])
+        except (binascii.Error, UnicodeDecodeError):
+            keys.append("")
+    try:
+        morsel = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
+    except CookieError:
+        morsel = None
+    if morsel is not None:
+        keys.append(morsel.value)
+    return keys
+
+
+async def _send(send: Send, status: int, media_type: bytes, body: bytes) -> None:
+    headers = [
+        (b"content-type", media_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,79 @@
+"""What the routes speak to: stores and services of one data folder, opened and closed together."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from runlore.errors import ConflictError, UnavailableError
+from runlore.server.live import LiveBus
+from runlore.services.ingest import Ingest
+from runlore.services.runs import Runs
+from runlore.store.embedded.runs import EmbeddedRunStore
+from runlore.store.metrics import MetricStore
+from runlore.store.runs import RunStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """The stores and services of one server."""
+
+    metrics: MetricStore
+    catalog: RunStore
+    ingest: Ingest
+    runs: Runs
+    live: LiveBus
+    lock: int | None
+
+    def close(self) -> None:
+        """Commit what waits and let go of the files."""
+        self.ingest.close()
+        self.metrics.close()
+        self.catalog.close()
+        if self.lock is not None:
+            os.close(self.lock)
+
+
+def open_folder(folder: Path) -> Backend:
+    """Open the data folder of a server, made if it is not there.
+
+    Raises:
+        ConflictError: another server has it open.
+        UsageError: a newer Runlore has written it.
+        UnavailableError: it cannot be read or written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot use the data folder {str(folder)!r}: {error.strerror}; "
+            "mend that or choose another with --data"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ConflictError(
+            f"another server uses the data folder {str(folder)!r}; stop that one or choose "
+            "another folder with --data"
+        ) from error
+    return open_backend(_metric_store(folder), EmbeddedRunStore(folder / "catalog.db"), lock=lock)
+
+
+def open_backend(metrics: MetricStore, catalog: RunStore, *, lock: int | None = None) -> Backend:
+    """Put services on stores; `lock` is the descriptor that keeps other servers away."""
+    live = LiveBus()
+    ingest = Ingest(metrics, catalog, tell=live.tell)
+    runs = Runs(catalog, metrics, ingest, tell=live.tell)
+    return Backend(
+        metrics=metrics, catalog=catalog, ingest=ingest, runs=runs, live=live, lock=lock
+    )
+
+
+def _metric_store(folder: Path) -> MetricStore:
+    import importlib
+
+    module = importlib.import_module("runlore.testing.metrics")
+    store: MetricStore = module.ReferenceMetricStore()
+    return store

@@ -1,0 +1,302 @@
+"""The shapes of what the HTTP API takes and gives; the OpenAPI description is made from them."""
+
+from datetime import UTC, datetime, timedelta
+from math import isfinite, isnan
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Kind
+from runlore.core.run import RunState
+from runlore.errors import UsageError
+from runlore.services.runs import RunView
+from runlore.store.runs import ProjectRecord
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON_INTEGER = 2**63
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """That the server answers, and which one it is."""
+
+    status: Literal["ok"]
+    version: str
+    server: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error, as RFC 9457 writes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    where: str | int | None = None
+    next: int | None = None
+    server: str | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project with what its runs amount to."""
+
+    owner: str
+    name: str
+    runs: int
+    running: int
+    points: int
+    created_at: datetime
+    active_at: datetime
+
+
+class Projects(msgspec.Struct, frozen=True, kw_only=True):
+    """All projects, last active first."""
+
+    projects: list[Project]
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What `define_metric` said of a metric."""
+
+    metric: str
+    step_metric: str | None = None
+    summary: str | None = None
+    goal: str | None = None
+    hidden: bool = False
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run. `writers` counts the processes that logged to it, `gaps` the points they lost."""
+
+    owner: str
+    project: str
+    id: str
+    name: str
+    number: int
+    state: RunState
+    color: str | None
+    created_at: datetime
+    active_at: datetime
+    finished_at: datetime | None
+    exit_code: int | None
+    signal: int | None
+    config: dict[str, object]
+    summary: dict[str, object]
+    tags: list[str]
+    notes: str
+    group: str | None
+    job_type: str | None
+    program: str | None
+    host: str | None
+    writers: int
+    points: int
+    gaps: int
+    definitions: list[Definition]
+
+
+class RunList(msgspec.Struct, frozen=True, kw_only=True):
+    """Some runs of a project; `next` is the cursor of the next page."""
+
+    runs: list[Run]
+    total: int
+    next: str | None
+
+
+class RunPatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a run."""
+
+    name: str | UnsetType = UNSET
+    notes: str | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    color: str | None | UnsetType = UNSET
+    config: dict[str, object] | UnsetType = UNSET
+    summary: dict[str, object] | UnsetType = UNSET
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that was deleted."""
+
+    deleted: str
+    freed_bytes: int
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of a project, and how many runs have it."""
+
+    key: str
+    kind: Kind
+    runs: int
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """The metrics of a project."""
+
+    keys: list[Key]
+
+
+class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which series to read, and in how many buckets at most."""
+
+    runs: list[str]
+    keys: list[str]
+    buckets: int = 800
+    start: int | None = None
+    stop: int | None = None
+
+
+class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The history of one key of one run, a number per bucket in every column."""
+
+    run: str
+    key: str
+    width: int
+    rows: int
+    points: int
+    columns: dict[str, list[object]]
+
+
+class SeriesList(msgspec.Struct, frozen=True, kw_only=True):
+    """The series that were asked for."""
+
+    series: list[OneSeries]
+    columns: list[str]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of a run; `next` is the cursor of the next page."""
+
+    rows: list[dict[str, object]]
+    next: str | None
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """The spool is stored up to byte `next`; `points` counts the writer's points so far."""
+
+    next: int
+    server: str
+    points: int
+
+
+def a_project(record: ProjectRecord) -> Project:
+    """Show a project."""
+    return Project(
+        owner=record.owner,
+        name=record.name,
+        runs=record.runs,
+        running=record.running,
+        points=record.points,
+        created_at=at(record.created_ns),
+        active_at=at(record.active_ns),
+    )
+
+
+def a_run(view: RunView) -> Run:
+    """Show a run."""
+    record = view.record
+    has_ended = view.state != "running"
+    return Run(
+        owner=record.ref.owner,
+        project=record.ref.project,
+        id=record.ref.run_id,
+        name=shown(record.name),
+        number=record.number,
+        state=view.state,
+        color=record.color,
+        created_at=at(record.created_ns),
+        active_at=at(record.active_ns),
+        finished_at=None if view.finished_ns is None else at(view.finished_ns),
+        exit_code=record.exit_code if has_ended else None,
+        signal=record.signal if has_ended else None,
+        config=shown_object(record.config),
+        summary=shown_object(view.summary),
+        tags=[shown(tag) for tag in record.tags],
+        notes=shown(record.notes),
+        group=_shown_or_none(record.group),
+        job_type=_shown_or_none(record.job_type),
+        program=_shown_or_none(record.program),
+        host=_shown_or_none(record.host),
+        writers=len(record.writers),
+        points=record.points,
+        gaps=record.gaps,
+        definitions=[_definition(definition) for definition in record.definitions],
+    )
+
+
+def at(time_ns: int) -> datetime:
+    """Turn nanoseconds since 1970 into a time with zone."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+def shown_object(content: JsonObject) -> dict[str, object]:
+    """Make an object that strict JSON can hold."""
+    return {shown(key): plain(value) for key, value in content.items()}
+
+
+def plain(value: JsonValue) -> object:
+    """Make a value that strict JSON can hold: what it cannot stands as `{"$number": …}`."""
+    if isinstance(value, float):
+        return value if isfinite(value) else {"$number": number_name(value)}
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, dict):
+        return shown_object(value)
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if isinstance(value, int) and not -_JSON_INTEGER <= value < _JSON_INTEGER:
+        return {"$number": str(value)}
+    return value
+
+
+def number_name(value: float) -> str:
+    """Name a number that JSON has no token for."""
+    if isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def unplain(value: object) -> JsonValue:
+    """Read a value that `plain` made, or any JSON value."""
+    if isinstance(value, dict):
+        if list(value) == ["$number"] and isinstance(value["$number"], str):
+            return _named_number(value["$number"])
+        return {str(key): unplain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [unplain(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UsageError(f"expected a JSON value, got {type(value).__name__}")
+
+
+def shown(text: str) -> str:
+    """Replace what UTF-8 cannot hold: halves of surrogate pairs that came by JSON escapes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _shown_or_none(text: str | None) -> str | None:
+    return None if text is None else shown(text)
+
+
+def _named_number(name: str) -> float | int:
+    if name in ("NaN", "Infinity", "-Infinity"):
+        return float(name)
+    try:
+        return int(name)
+    except ValueError as error:
+        raise UsageError(
+            f"$number must be NaN, Infinity, -Infinity or a whole number, got {name[:80]!r}"
+        ) from error
+
+
+def _definition(content: JsonObject) -> Definition:
+    def text(name: str) -> str | None:
+        value = content.get(name)
+        return None if value is None else shown(str(value))
+
+    return Definition(
+        metric=text("metric") or "",
+        step_metric=text("step_metric"),
+        summary=text("summary"),
+        goal=text("goal"),
+        hidden=content.get("hidden") is True,
+    )

@@ -1,0 +1,98 @@
+"""Serves the built page: its files, and its first document for every address of the page."""
+
+import mimetypes
+from asyncio import to_thread
+from pathlib import Path
+
+from litestar import Response, get
+
+from runlore.core.run import RESERVED_OWNERS
+from runlore.errors import NotFoundError
+
+PAGE_FOLDER = Path(__file__).parent / "page"
+
+_FOREVER = "public, max-age=31536000, immutable"
+_PAGES = frozenset(("settings",))
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_SECURITY = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+_STYLE = (
+    "<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;"
+    "max-width:40rem;margin:15vh auto;padding:0 1rem}code,input{font:inherit;"
+    "font-family:ui-monospace,monospace}</style>"
+)
+
+
+class PageFiles:
+    """The files of the built page, read from their folder when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, path: str) -> Path | None:
+        """Return the file that a path names, or None; nothing outside the folder is found."""
+        root = self._folder.resolve()
+        file = (root / path).resolve()
+        return file if file.is_relative_to(root) and file.is_file() else None
+
+
+@get("/", include_in_schema=False)
+async def show_first_page(page: PageFiles) -> Response[bytes]:
+    """Answer with the page."""
+    return await to_thread(_document, page)
+
+
+@get("/{path:path}", include_in_schema=False)
+async def show_page(page: PageFiles, path: str) -> Response[bytes]:
+    """Answer with a file of the page, or with the page itself for its own addresses."""
+    name = path.strip("/")
+    first = name.partition("/")[0]
+    if first in RESERVED_OWNERS - _PAGES - {"assets"}:
+        raise NotFoundError(
+            f"there is nothing at '/{name}'; /api/openapi.json lists what there is"
+        )
+    file = await to_thread(page.find, name)
+    if file is not None:
+        caching = _FOREVER if first == "assets" else "no-cache"
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return _file(await to_thread(file.read_bytes), kind, caching)
+    if first == "assets":
+        raise NotFoundError(f"the page has no file '/{name}'; reload the page")
+    return await to_thread(_document, page)
+
+
+def login_page() -> bytes:
+    """Return what a browser sees that has not logged in."""
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
+        "<h1>This server asks for a key</h1><form action=/login>"
+        "<label>Key <input name=key type=password autofocus required></label> "
+        "<button>Log in</button></form><p>Whoever started the server finds it in the file "
+        "that <code>runlore serve</code> names.</p></html>"
+    ).encode()
+
+
+def _unbuilt_page() -> bytes:
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
+        "<h1>The server runs, the page is not built</h1><p>Runs are taken and kept, and "
+        "<code>/api/v1</code> answers. In a clone, <code>./dev setup</code> builds the page; "
+        "then reload. An installed package contains it: if it does not, install it again."
+        "</p></html>"
+    ).encode()
+
+
+def _document(page: PageFiles) -> Response[bytes]:
+    index = page.find("index.html")
+    body = index.read_bytes() if index is not None else _unbuilt_page()
+    return _file(body, "text/html; charset=utf-8", "no-cache")
+
+
+def _file(body: bytes, kind: str, caching: str) -> Response[bytes]:
+    return Response(body, media_type=kind, headers={"Cache-Control": caching, **_SECURITY})

@@ -1,0 +1,35 @@
+"""Projects: list and get them, and the metrics that their runs have."""
+
+from asyncio import to_thread
+
+from litestar import get
+
+from runlore.core.run import checked_name, checked_owner
+from runlore.server.backend import Backend
+from runlore.server.nouns import Key, Keys, Project, Projects, a_project, shown
+
+_PROJECT = "/api/v1/projects/{owner:str}/{project:str}"
+
+
+@get("/api/v1/projects")
+async def list_projects(backend: Backend) -> Projects:
+    """Return all projects, last active first."""
+    found = await to_thread(backend.runs.projects)
+    return Projects(projects=[a_project(record) for record in found])
+
+
+@get(_PROJECT)
+async def get_project(backend: Backend, owner: str, project: str) -> Project:
+    """Return a project."""
+    checked_owner(owner)
+    checked_name(project, "project")
+    return a_project(await to_thread(backend.runs.project, owner, project))
+
+
+@get(f"{_PROJECT}/keys")
+async def list_keys(backend: Backend, owner: str, project: str) -> Keys:
+    """Return the metrics of a project, by name."""
+    checked_owner(owner)
+    checked_name(project, "project")
+    found = await to_thread(backend.runs.project_keys, owner, project)
+    return Keys(keys=[Key(key=shown(one.key), kind=one.kind, runs=one.runs) for one in found])

@@ -1,0 +1,238 @@
+"""What the frames of a spool say about their run: checked pieces, and a run folded from them."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.run import RunRef
+from runlore.errors import DamageError, UsageError
+from runlore.store.runs import EndKind, RunRecord, WriterRecord
+from runlore.wire import spool
+
+_ROWS = frozenset((spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW))
+_ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spool.LOST: "lost"}
+_TOLD = frozenset(
+    (spool.HEADER, spool.RUN, spool.CONFIG, spool.SUMMARY, spool.DEFINE, spool.GAP, *_ENDS)
+)
+_ROW_TIME = struct.Struct("<q")
+_ROW_TIME_AT = 13
+
+
+class Told(NamedTuple):
+    """A frame that says something about the run rather than logging a row."""
+
+    end: int
+    kind: int
+    content: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPiece:
+    """Whole, undamaged frames of one writer, from byte `offset` up to before `end`.
+
+    `damage` says why the bytes behind `end` are refused, if they are. `last_ns` is the time of
+    the last row, 0 without one.
+    """
+
+    run: RunRef
+    writer: str
+    offset: int
+    end: int
+    data: bytes
+    told: tuple[Told, ...]
+    last_ns: int
+    damage: DamageError | None
+
+
+def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPiece:
+    """Walk a piece of a spool that begins at `offset`, a frame's edge.
+
+    Raises:
+        UsageError: the stream's header names another run or writer, or does not come first.
+    """
+    told: list[Told] = []
+    end = offset
+    last_ns = 0
+    damage: DamageError | None = None
+    try:
+        for frame in spool.whole_frames(data, offset=offset):
+            kind = frame.kind
+            if kind in _ROWS:
+                if len(frame.payload) >= _ROW_TIME_AT + 8:
+                    (last_ns,) = _ROW_TIME.unpack_from(frame.payload, _ROW_TIME_AT)
+            elif kind in _TOLD:
+                told.append(Told(frame.end, kind, _content(frame)))
+            if end == 0:
+                _check_header(kind, told, run, writer)
+            end = frame.end
+    except DamageError as error:
+        damage = error
+    return CheckedPiece(
+        run=run,
+        writer=writer,
+        offset=offset,
+        end=end,
+        data=data[: end - offset],
+        told=tuple(told),
+        last_ns=last_ns,
+        damage=damage,
+    )
+
+
+def fold(
+    found: RunRecord | None,
+    run: RunRef,
+    writer: str,
+    told: Sequence[Told],
+    *,
+    heard_ns: int,
+    last_ns: int,
+) -> RunRecord:
+    """Take into a run what frames of one writer say; frames that were taken in are skipped."""
+    record = found or RunRecord(ref=run, name=run.run_id, created_ns=heard_ns)
+    known = record.writers.get(writer, WriterRecord())
+    for frame in told:
+        if frame.end > known.applied:
+            record, known = _apply(record, known, frame, is_new=found is None)
+            known = replace(known, applied=frame.end)
+    known = replace(
+        known, heard_ns=max(known.heard_ns, heard_ns), last_ns=max(known.last_ns, last_ns)
+    )
+    return settle(
+        replace(
+            record,
+            unsettled=True,
+            active_ns=max(record.active_ns, heard_ns),
+            writers={**record.writers, writer: known},
+        )
+    )
+
+
+def settle(record: RunRecord) -> RunRecord:
+    """Tell from its writers how a run stands.
+
+    A run ends with the latest `finish` of any writer or `lost` of a main one. It goes on while
+    a main writer has not ended, or while another one logs later than that end: what a child
+    logged before the end and arrives late does not revive a run.
+    """
+    writers = record.writers.values()
+    ends = [w for w in writers if w.end == "finish" or (w.end == "lost" and w.role == "main")]
+    if not ends:
+        # Writers that only closed leave the run open until it has been silent for long.
+        alive_ns = max((w.heard_ns for w in writers), default=0)
+        return replace(
+            record, alive_ns=alive_ns, end_state=None, end_ns=0, exit_code=None, signal=None
+        )
+    last = max(ends, key=lambda w: (w.end_ns, w.end == "finish"))
+    end_ns = last.end_ns
+    going_on = [w for w in writers if w.end is None and (w.role == "main" or w.last_ns > end_ns)]
+    alive_ns = max((w.heard_ns for w in going_on), default=0)
+    if last.end == "lost":
+        return replace(
+            record,
+            alive_ns=alive_ns,
+            end_state="crashed",
+            end_ns=end_ns,
+            exit_code=None,
+            signal=last.signal,
+        )
+    return replace(
+        record,
+        alive_ns=alive_ns,
+        end_state="failed" if last.exit_code else "finished",
+        end_ns=end_ns,
+        exit_code=last.exit_code or 0,
+        signal=None,
+    )
+
+
+def _apply(
+    record: RunRecord, writer: WriterRecord, frame: Told, *, is_new: bool
+) -> tuple[RunRecord, WriterRecord]:
+    content = frame.content
+    match frame.kind:
+        case spool.HEADER:
+            started_ns = _int(content.get("started_ns"), 0)
+            role = "child" if content.get("role") == "child" else "main"
+            writer = replace(writer, role=role, last_ns=max(writer.last_ns, started_ns))
+            created_ns = started_ns if is_new and started_ns else record.created_ns
+            if 0 < started_ns < created_ns:
+                created_ns = started_ns
+            host = record.host or _text(content.get("host"))
+            record = replace(record, created_ns=created_ns, host=host)
+        case spool.RUN:
+            record = _named(record, content)
+        case spool.CONFIG:
+            record = replace(record, config={**record.config, **content})
+        case spool.SUMMARY:
+            record = replace(record, summary={**record.summary, **content})
+        case spool.DEFINE:
+            metric = content.get("metric")
+            kept = tuple(d for d in record.definitions if d.get("metric") != metric)
+            record = replace(record, definitions=(*kept, content))
+        case spool.GAP:
+            gaps = writer.gaps + _int(content.get("points"), 0)
+            writer = replace(writer, gaps=gaps)
+        case _:
+            writer = replace(
+                writer,
+                end=_ENDS[frame.kind],
+                end_ns=_int(content.get("time_ns"), 0),
+                exit_code=_int(content.get("exit_code"), 0)
+                if frame.kind == spool.FINISH
+                else None,
+                signal=_int(content.get("signal"), 0) or None,
+            )
+    return record, writer
+
+
+def _named(record: RunRecord, content: JsonObject) -> RunRecord:
+    tags = content.get("tags")
+    return replace(
+        record,
+        name=_text(content.get("name")) or record.name,
+        notes=_text(content.get("notes")) or record.notes,
+        group=_text(content.get("group")) or record.group,
+        job_type=_text(content.get("job_type")) or record.job_type,
+        program=_text(content.get("program")) or record.program,
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else record.tags,
+    )
+
+
+def _content(frame: spool.Frame) -> JsonObject:
+    try:
+        return spool.decode_json(frame.payload)
+    except (ValueError, RecursionError) as error:
+        raise DamageError(
+            f"damaged frame at byte {frame.offset}: {error}; what stands before it is good",
+            offset=frame.offset,
+        ) from error
+
+
+def _check_header(kind: int, told: Sequence[Told], run: RunRef, writer: str) -> None:
+    if kind != spool.HEADER:
+        raise UsageError(f"the first frame of a spool must be its header, got kind {kind}")
+    expected = {
+        "owner": run.owner,
+        "project": run.project,
+        "run": run.run_id,
+        "writer": writer,
+    }
+    for name, value in expected.items():
+        if told[0].content.get(name) != value:
+            raise UsageError(
+                f"the header of this spool says {name} {told[0].content.get(name)!r}, the "
+                f"address it was sent to says {value!r}; send it where its header says"
+            )
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None else str(value)
+
+
+def _int(value: JsonValue, default: int) -> int:
+    """Take a whole number from a frame; another program may have written anything there."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return int(value) if is_whole and -(2**63) <= int(value) < 2**63 else default  # type: ignore[arg-type]

@@ -1,0 +1,406 @@
+"""Takes pieces of spools: one thread commits what has come, and answers when it is durable."""
+
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
+
+from runlore.core.run import RunRef
+from runlore.errors import (
+    ConflictError,
+    DeletedError,
+    NotFoundError,
+    RunloreError,
+    UnavailableError,
+)
+from runlore.services.frames import CheckedPiece, fold, settle
+from runlore.store.metrics import MetricStore, SpoolPiece, Stored
+from runlore.store.runs import RunRecord, RunStore, WriterRecord
+
+_log = logging.getLogger(__name__)
+
+What: TypeAlias = Literal["points", "run", "deleted"]
+RunChange: TypeAlias = Callable[[RunRecord | None], RunRecord]
+
+MAX_WAITING_BYTES = 256 * 1024 * 1024
+MAX_WAITING = 4096
+_BATCH_BYTES = 64 * 1024 * 1024
+_FLUSH_SECONDS = 2.0
+_SETTLED_AFTER_NS = 60 * 1_000_000_000
+_REMEMBERED = 100_000
+
+
+class Change(NamedTuple):
+    """Something of a run that has grown, changed or gone."""
+
+    run: RunRef
+    what: What
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The answer to a piece: what is stored of its writer, and why the rest is not."""
+
+    next: int
+    points: int
+    error: RunloreError | None = None
+
+
+class _Job(NamedTuple):
+    piece: CheckedPiece
+    future: Future[Receipt]
+
+
+class _Touch(NamedTuple):
+    """What has come from a writer since its run was last written to the catalog."""
+
+    heard_ns: int
+    last_ns: int
+    points: int
+
+
+class Ingest:
+    """The only way into the stores for what programs log.
+
+    The catalog takes in a piece before the metric store does, each in a commit of its own, so
+    that no stored point is ever without its run, config or end, wherever a crash falls between
+    the two. Both skip what they have, so the sender's next try completes the rest. A piece of
+    rows alone, which is nearly every piece, costs only the second commit.
+    """
+
+    def __init__(
+        self, metrics: MetricStore, runs: RunStore, *, tell: Callable[[Sequence[Change]], None]
+    ) -> None:
+        self._metrics = metrics
+        self._runs = runs
+        self._tell = tell
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Protects the two counts of what waits.
+        self._waiting_lock = threading.Lock()
+        self._waiting = 0
+        self._waiting_bytes = 0
+        # Held while the stores change, so that deleting a run falls between two batches.
+        self._stores_lock = threading.Lock()
+        # What the stores have of each writer that the catalog knows, least recently used first.
+        self._stored: OrderedDict[tuple[RunRef, str], Stored] = OrderedDict()
+        # Protects the touches, which the committer writes and readers of runs overlay.
+        self._touch_lock = threading.Lock()
+        self._touched: dict[RunRef, dict[str, _Touch]] = {}
+        self._unsettled: dict[RunRef, int] = {}
+        self._closed = False
+        self._recount()
+        self._thread = threading.Thread(target=self._run, name="runlore-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, piece: CheckedPiece) -> Future[Receipt] | None:
+        """Queue a piece; None when too much is waiting already.
+
+        Raises:
+            UnavailableError: the server is ending.
+        """
+        size = len(piece.data)
+        with self._waiting_lock:
+            if self._closed:
+                raise UnavailableError("the server is ending; send it again in a moment")
+            is_full = self._waiting_bytes + size > MAX_WAITING_BYTES and self._waiting > 0
+            if is_full or self._waiting >= MAX_WAITING:
+                return None
+            self._waiting += 1
+            self._waiting_bytes += size
+            future: Future[Receipt] = Future()
+            self._jobs.put(_Job(piece, future))
+        return future
+
+    def overlay(self, record: RunRecord) -> RunRecord:
+        """Return a run with what came since it was last written to the catalog."""
+        with self._touch_lock:
+            touches = dict(self._touched.get(record.ref, ()))
+        return _touch(record, touches) if touches else record
+
+    def delete(self, run: RunRef) -> int:
+        """Delete a run for good, and return the bytes freed.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DeletedError: there was.
+        """
+        with self._stores_lock:
+            record = self._runs.get(run)
+            self._runs.delete(run)
+            freed = self._metrics.delete(run)
+            for writer in record.writers:
+                self._stored.pop((run, writer), None)
+            with self._touch_lock:
+                self._touched.pop(run, None)
+                self._unsettled.pop(run, None)
+        self._tell([Change(run, "deleted")])
+        return freed
+
+    def close(self) -> None:
+        """Commit what waits, then write the counts to the catalog."""
+        with self._waiting_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        flush_at = time.monotonic() + _FLUSH_SECONDS
+        is_ending = False
+        while not is_ending:
+            jobs, is_ending = self._next_batch(flush_at)
+            if jobs:
+                self._commit(jobs)
+            if is_ending or time.monotonic() >= flush_at:
+                self._flush(is_ending=is_ending)
+                flush_at = time.monotonic() + _FLUSH_SECONDS
+
+    def _next_batch(self, flush_at: float) -> tuple[list[_Job], bool]:
+        """Take what is queued now, waiting for the first job alone."""
+        jobs: list[_Job] = []
+        size = 0
+        has_work = bool(self._touched) or bool(self._unsettled)
+        try:
+            job = self._jobs.get(
+                timeout=max(0.0, flush_at - time.monotonic()) if has_work else None
+            )
+            while job is not None:
+                jobs.append(job)
+                size += len(job.piece.data)
+                if size >= _BATCH_BYTES:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        with self._waiting_lock:
+            self._waiting -= len(jobs)
+            self._waiting_bytes -= sum(len(job.piece.data) for job in jobs)
+        try:
+            with self._stores_lock:
+                receipts, changes = self._store([job.piece for job in jobs])
+        except UnavailableError as error:
+            for job in jobs:
+                job.future.set_exception(error)
+            return
+        except Exception as error:  # noqa: BLE001 - the rim of the committer: it must live on
+            if len(jobs) > 1:
+                # One piece that the stores choke on must not take the others with it.
+                for job in jobs:
+                    with self._waiting_lock:
+                        self._waiting += 1
+                        self._waiting_bytes += len(job.piece.data)
+                    self._commit([job])
+                return
+            _log.exception("cannot store a piece of run %s", jobs[0].piece.run)
+            jobs[0].future.set_exception(error)
+            return
+        for job, receipt in zip(jobs, receipts, strict=True):
+            job.future.set_result(receipt)
+        if changes:
+            self._tell(changes)
+
+    def _store(self, pieces: Sequence[CheckedPiece]) -> tuple[list[Receipt], list[Change]]:
+        now_ns = time.time_ns()
+        receipts: dict[int, Receipt] = {}
+        expected: dict[tuple[RunRef, str], int] = {}
+        accepted: dict[int, CheckedPiece] = {}
+        for index, piece in enumerate(pieces):
+            writer = (piece.run, piece.writer)
+            try:
+                if writer not in expected:
+                    expected[writer] = self._known(*writer).next
+            except DeletedError as error:
+                receipts[index] = Receipt(next=0, points=0, error=error)
+                continue
+            if piece.offset > expected[writer]:
+                receipts[index] = self._gap(piece, expected[writer])
+            elif piece.end > expected[writer]:
+                expected[writer] = piece.end
+                accepted[index] = piece
+        told = self._tell_catalog(list(accepted.values()), now_ns)
+        answers = self._metrics.append(
+            [
+                SpoolPiece(run=p.run, writer=p.writer, offset=p.offset, data=p.data)
+                for p in accepted.values()
+            ]
+        )
+        for (index, piece), answer in zip(accepted.items(), answers, strict=True):
+            receipts[index] = self._taken(piece, answer, now_ns)
+        for index, piece in enumerate(pieces):
+            if index not in receipts:
+                stored = self._known(piece.run, piece.writer)
+                receipts[index] = Receipt(
+                    next=stored.next, points=stored.points, error=piece.damage
+                )
+        changes = [Change(run, "run") for run in told]
+        changes += dict.fromkeys(Change(piece.run, "points") for piece in accepted.values())
+        return [receipts[index] for index in range(len(pieces))], changes
+
+    def _known(self, run: RunRef, writer: str) -> Stored:
+        """Tell what the stores have of a writer, or raise DeletedError.
+
+        A writer that the catalog does not know counts from 0, whatever the metric store has:
+        if the catalog is that of an older backup, what it lacks comes again.
+        """
+        stored = self._stored.get((run, writer))
+        if stored is not None:
+            self._stored.move_to_end((run, writer))
+            return stored
+        try:
+            record = self._runs.get(run)
+        except NotFoundError:
+            return Stored(next=0, points=0)
+        if writer not in record.writers:
+            return Stored(next=0, points=0)
+        stored = self._metrics.stored(run, writer)
+        self._remember(run, writer, stored)
+        return stored
+
+    def _remember(self, run: RunRef, writer: str, stored: Stored) -> None:
+        self._stored[(run, writer)] = stored
+        self._stored.move_to_end((run, writer))
+        if len(self._stored) > _REMEMBERED:
+            self._stored.popitem(last=False)
+
+    def _gap(self, piece: CheckedPiece, expected: int) -> Receipt:
+        stored = self._known(piece.run, piece.writer)
+        error = ConflictError(
+            f"this piece begins at byte {piece.offset}, the server has the first {expected} of "
+            f"writer {piece.writer}; send it again from there"
+        )
+        return Receipt(next=stored.next, points=stored.points, error=error)
+
+    def _tell_catalog(self, pieces: Sequence[CheckedPiece], now_ns: int) -> list[RunRef]:
+        """Let the catalog take in what pieces say; return the runs of which something was said.
+
+        A piece of rows alone is told only when its run is settled, so that a crash before the
+        next flush leaves a mark to count again.
+        """
+        by_run: dict[RunRef, list[CheckedPiece]] = {}
+        for piece in pieces:
+            if piece.told or piece.run not in self._unsettled:
+                by_run.setdefault(piece.run, []).append(piece)
+        if by_run:
+            self._change({run: partial(_fold_all, run, by_run[run], now_ns) for run in by_run})
+            self._unsettled.update(dict.fromkeys(by_run, now_ns))
+        return list(by_run)
+
+    def _taken(self, piece: CheckedPiece, answer: Stored | Exception, now_ns: int) -> Receipt:
+        """Note what the metric store answered to a piece."""
+        if isinstance(answer, Stored):
+            self._remember(piece.run, piece.writer, answer)
+            self._unsettled[piece.run] = now_ns
+            with self._touch_lock:
+                touches = self._touched.setdefault(piece.run, {})
+                before = touches.get(piece.writer)
+                last_ns = max(piece.last_ns, before.last_ns if before else 0)
+                touches[piece.writer] = _Touch(now_ns, last_ns, answer.points)
+            return Receipt(next=answer.next, points=answer.points, error=piece.damage)
+        if not isinstance(answer, RunloreError):
+            raise answer
+        self._stored.pop((piece.run, piece.writer), None)
+        if isinstance(answer, DeletedError):
+            return Receipt(next=0, points=0, error=answer)
+        stored = self._known(piece.run, piece.writer)
+        return Receipt(next=stored.next, points=stored.points, error=answer)
+
+    def _change(self, changes: dict[RunRef, RunChange]) -> None:
+        """Change runs in the catalog, and bring in what was not yet written of them."""
+        with self._touch_lock:
+            touches = {run: dict(self._touched.get(run, ())) for run in changes}
+        self._runs.change(
+            {run: partial(_touch_then, touches[run], change) for run, change in changes.items()}
+        )
+        with self._touch_lock:
+            for run in changes:
+                self._touched.pop(run, None)
+
+    def _flush(self, *, is_ending: bool) -> None:
+        """Write the counts to the catalog, and settle runs of which nothing comes any more."""
+        before_ns = time.time_ns() - _SETTLED_AFTER_NS
+        silent = {run for run, at in self._unsettled.items() if is_ending or at < before_ns}
+        changes: dict[RunRef, RunChange] = {
+            run: partial(_settled, run, run not in silent) for run in {*self._touched, *silent}
+        }
+        try:
+            with self._stores_lock:
+                self._change({run: changes[run] for run in changes if run in self._unsettled})
+        except UnavailableError as error:
+            # The runs stay unsettled, so the next flush, or the next start, counts them.
+            _log.warning("%s", error)
+            return
+        for run in silent:
+            del self._unsettled[run]
+
+    def _recount(self) -> None:
+        """Bring the counts of runs that a crash left unsettled up to the metric store's."""
+        counts: dict[RunRef, RunChange] = {}
+        for run in self._runs.unsettled():
+            record = self._runs.get(run)
+            points = {w: self._metrics.stored(run, w).points for w in record.writers}
+            counts[run] = partial(_recounted, run, points)
+        if counts:
+            self._runs.change(counts)
+
+
+def _touch_then(
+    touches: dict[str, _Touch], change: RunChange, found: RunRecord | None
+) -> RunRecord:
+    return change(_touch(found, touches) if found is not None else None)
+
+
+def _touch(record: RunRecord, touches: dict[str, _Touch]) -> RunRecord:
+    writers = dict(record.writers)
+    active_ns = record.active_ns
+    for name, touch in touches.items():
+        known = writers.get(name, WriterRecord())
+        writers[name] = replace(
+            known,
+            heard_ns=max(known.heard_ns, touch.heard_ns),
+            last_ns=max(known.last_ns, touch.last_ns),
+            points=touch.points,
+        )
+        active_ns = max(active_ns, touch.heard_ns)
+    return settle(replace(record, writers=writers, active_ns=active_ns))
+
+
+def _fold_all(
+    run: RunRef, pieces: Sequence[CheckedPiece], now_ns: int, found: RunRecord | None
+) -> RunRecord:
+    record = found
+    for piece in pieces:
+        record = fold(
+            record, run, piece.writer, piece.told, heard_ns=now_ns, last_ns=piece.last_ns
+        )
+    if record is None:
+        raise AssertionError("a run is folded from at least one piece")
+    return record
+
+
+def _settled(run: RunRef, is_unsettled: bool, found: RunRecord | None) -> RunRecord:
+    return replace(_present(run, found), unsettled=is_unsettled)
+
+
+def _recounted(run: RunRef, points: dict[str, int], found: RunRecord | None) -> RunRecord:
+    record = _present(run, found)
+    writers = {
+        name: replace(writer, points=points.get(name, writer.points))
+        for name, writer in record.writers.items()
+    }
+    return replace(record, writers=writers, unsettled=False)
+
+
+def _present(run: RunRef, found: RunRecord | None) -> RunRecord:
+    if found is None:
+        raise NotFoundError(f"no run {run} in the catalog")
+    return found

@@ -1,0 +1,257 @@
+"""Runs and projects: list, get, update and delete them, and read what they logged."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from runlore.core.json import JsonObject
+from runlore.core.metric import Kind
+from runlore.core.run import RunRef, RunState
+from runlore.errors import NotFoundError
+from runlore.services.ingest import Change, Ingest
+from runlore.services.summary import summarise
+from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
+from runlore.store.runs import ProjectRecord, RunRecord, RunStore
+
+MAX_PAGE = 1000
+MAX_ROWS = 10_000
+_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run with what is worked out when it is read."""
+
+    record: RunRecord
+    state: RunState
+    finished_ns: int | None
+    summary: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunViews:
+    """Some runs of a project, how many match in all, and where the next page begins."""
+
+    runs: list[RunView]
+    total: int
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunUpdate:
+    """What to change of a run; None leaves it. `config` and `summary` set the keys they name.
+
+    An empty color goes back to that of the palette.
+    """
+
+    name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] | None = None
+    color: str | None = None
+    config: JsonObject | None = None
+    summary: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectKey:
+    """A metric of a project, and how many runs have it."""
+
+    key: str
+    kind: Kind
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows of a run; `next` is the step and how many rows of it come before, or None."""
+
+    rows: list[HistoryRow]
+    next: tuple[int, int] | None
+
+
+class Runs:
+    """What one can ask and change about runs."""
+
+    def __init__(
+        self,
+        runs: RunStore,
+        metrics: MetricStore,
+        ingest: Ingest,
+        *,
+        tell: Callable[[Sequence[Change]], None],
+    ) -> None:
+        self._runs = runs
+        self._metrics = metrics
+        self._ingest = ingest
+        self._tell = tell
+        # Protects the remembered keys.
+        self._lock = threading.Lock()
+        self._keys: OrderedDict[RunRef, tuple[object, list[KeySummary]]] = OrderedDict()
+
+    def projects(self) -> list[ProjectRecord]:
+        """Return all projects, last active first."""
+        return self._runs.projects(now_ns=time.time_ns())
+
+    def project(self, owner: str, name: str) -> ProjectRecord:
+        """Return a project, or raise NotFoundError."""
+        return self._runs.project(owner, name, now_ns=time.time_ns())
+
+    def page(
+        self,
+        owner: str,
+        project: str,
+        *,
+        search: str = "",
+        state: RunState | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> RunViews:
+        """Return runs of a project, newest first."""
+        page = self._runs.page(
+            owner,
+            project,
+            now_ns=time.time_ns(),
+            search=search,
+            state=state,
+            limit=limit,
+            before=before,
+        )
+        return RunViews(
+            runs=[self._view(record) for record in page.runs], total=page.total, next=page.next
+        )
+
+    def get(self, ref: RunRef) -> RunView:
+        """Return a run, or raise NotFoundError or DeletedError."""
+        return self._view(self._runs.get(ref))
+
+    def update(self, ref: RunRef, update: RunUpdate) -> RunView:
+        """Change a run as its user asks.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DeletedError: there was.
+        """
+
+        def change(found: RunRecord | None) -> RunRecord:
+            if found is None:
+                raise NotFoundError(f"no run {ref.run_id!r} in '{ref.owner}/{ref.project}'")
+            return _updated(found, update)
+
+        changed = self._runs.change({ref: change}).get(ref)
+        if changed is None:
+            # It has a tombstone, which `get` tells.
+            return self.get(ref)
+        self._tell([Change(ref, "run")])
+        return self._view(changed)
+
+    def delete(self, ref: RunRef) -> int:
+        """Delete a run for good and return the bytes freed."""
+        freed = self._ingest.delete(ref)
+        with self._lock:
+            self._keys.pop(ref, None)
+        return freed
+
+    def project_keys(self, owner: str, project: str) -> list[ProjectKey]:
+        """Return the metrics of a project, by name."""
+        counts: dict[tuple[str, Kind], int] = {}
+        for ref in self._runs.refs(owner, project):
+            for key in self._keys_of(self._ingest.overlay(self._runs.get(ref))):
+                counts[(key.key, key.kind)] = counts.get((key.key, key.kind), 0) + 1
+        return [
+            ProjectKey(key=key, kind=kind, runs=runs)
+            for (key, kind), runs in sorted(counts.items())
+        ]
+
+    def rows(
+        self,
+        ref: RunRef,
+        *,
+        keys: Sequence[str] | None,
+        start: int | None,
+        stop: int | None,
+        limit: int,
+        after: tuple[int, int] | None,
+    ) -> Rows:
+        """Return merged rows of a run in the order of steps.
+
+        `after` is the `next` of the rows before.
+        """
+        self._runs.get(ref)
+        skip = 0
+        if after is not None:
+            start, skip = after
+        rows: list[HistoryRow] = []
+        step, seen = None, 0
+        for row in self._metrics.rows(ref, keys=keys, start=start, stop=stop):
+            if row.step != step:
+                step, seen = row.step, 0
+            if len(rows) == limit:
+                return Rows(rows=rows, next=(row.step, seen))
+            seen += 1
+            if after is not None and row.step == start and seen <= skip:
+                continue
+            rows.append(row)
+        return Rows(rows=rows, next=None)
+
+    def _view(self, stored: RunRecord) -> RunView:
+        record = self._ingest.overlay(stored)
+        state = record.state(time.time_ns())
+        finished_ns: int | None = None
+        if state != "running":
+            finished_ns = record.end_ns or record.active_ns
+        summary = summarise(
+            self._keys_of(record),
+            record.definitions,
+            record.summary,
+            mean=lambda key: self._mean(record.ref, key),
+        )
+        return RunView(record=record, state=state, finished_ns=finished_ns, summary=summary)
+
+    def _keys_of(self, record: RunRecord) -> list[KeySummary]:
+        """Return a run's keys, remembered as long as nothing has come for it."""
+        version = (
+            record.number,
+            tuple(
+                (name, writer.heard_ns, writer.points) for name, writer in record.writers.items()
+            ),
+        )
+        with self._lock:
+            known = self._keys.get(record.ref)
+            if known is not None and known[0] == version:
+                self._keys.move_to_end(record.ref)
+                return known[1]
+        keys = self._metrics.keys(record.ref)
+        with self._lock:
+            self._keys[record.ref] = (version, keys)
+            self._keys.move_to_end(record.ref)
+            while len(self._keys) > _REMEMBERED:
+                self._keys.popitem(last=False)
+        return keys
+
+    def _mean(self, ref: RunRef, key: str) -> float:
+        """Average the finite numbers of a key."""
+        found = self._metrics.series([ref], [key], buckets=2)
+        if not found:
+            return float("nan")
+        series = found[0]
+        counts = series.count - series.nan - series.posinf - series.neginf
+        is_finite = counts > 0
+        if not is_finite.any():
+            return float("nan")
+        return float(np.average(series.mean[is_finite], weights=counts[is_finite]))
+
+
+def _updated(record: RunRecord, update: RunUpdate) -> RunRecord:
+    return replace(
+        record,
+        name=record.name if update.name is None else update.name,
+        notes=record.notes if update.notes is None else update.notes,
+        tags=record.tags if update.tags is None else update.tags,
+        color=record.color if update.color is None else update.color or None,
+        config={**record.config, **(update.config or {})},
+        summary={**record.summary, **(update.summary or {})},
+    )

@@ -1,0 +1,64 @@
+"""The summary of a run: one value per key, as its definitions ask for."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Value
+from runlore.store.metrics import KeySummary
+
+
+def summarise(
+    keys: Sequence[KeySummary],
+    definitions: Sequence[JsonObject],
+    by_hand: Mapping[str, JsonValue],
+    *,
+    mean: Callable[[str], float],
+) -> JsonObject:
+    """Return the last value of each key, or what its definition asks for.
+
+    What the user set by hand wins. Of a key with values of several kinds, the kind logged at
+    the greatest step counts. `mean` is asked only for keys that are defined so.
+    """
+    newest: dict[str, KeySummary] = {}
+    for key in keys:
+        known = newest.get(key.key)
+        if known is None or key.last_step > known.last_step:
+            newest[key.key] = key
+    summary: JsonObject = {}
+    for name, key in newest.items():
+        definition = definition_of(name, definitions)
+        how = definition.get("summary")
+        if definition.get("hidden") is True or how == "none":
+            continue
+        summary[name] = _value(key, how, definition.get("goal"), mean)
+    return {**summary, **by_hand}
+
+
+def definition_of(key: str, definitions: Sequence[JsonObject]) -> JsonObject:
+    """Return what is defined for a key: by its own name, else by the latest fitting glob."""
+    found: JsonObject = {}
+    for definition in definitions:
+        metric = definition.get("metric")
+        if metric == key:
+            return definition
+        if isinstance(metric, str) and metric.endswith("*") and key.startswith(metric[:-1]):
+            found = definition
+    return found
+
+
+def _value(
+    key: KeySummary, how: JsonValue, goal: JsonValue, mean: Callable[[str], float]
+) -> Value:
+    if key.minimum is None or key.maximum is None:
+        return key.last
+    if how == "best":
+        how = "max" if goal == "maximize" else "min"
+    if how == "min":
+        return key.minimum
+    if how == "max":
+        return key.maximum
+    if how == "mean":
+        average = mean(key.key)
+        return key.last if math.isnan(average) else average
+    return key.last

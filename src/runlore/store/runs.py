@@ -1,0 +1,193 @@
+"""The seam of the catalog: what every store of projects and runs keeps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from runlore.core.json import JsonObject
+from runlore.core.run import RunRef, RunState
+
+SILENCE_NS = 300 * 1_000_000_000
+"""A run none of whose writers was heard of for this long has crashed."""
+
+EndKind: TypeAlias = Literal["finish", "closed", "lost"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterRecord:
+    """What the catalog knows of one writer of a run.
+
+    Attributes:
+        applied: byte behind the last frame of its spool that the catalog has taken in.
+        heard_ns: when the server last got something from it.
+        last_ns: the latest time that its header or a row of it tells.
+        end: the frame that ended its stream, None while it goes on.
+    """
+
+    role: str = "main"
+    applied: int = 0
+    heard_ns: int = 0
+    last_ns: int = 0
+    points: int = 0
+    gaps: int = 0
+    end: EndKind | None = None
+    end_ns: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run as the catalog keeps it.
+
+    Attributes:
+        number: counts the runs of the project; 0 until the store has given one.
+        alive_ns: when a writer that may go on was last heard of, 0 where there is none.
+        end_state: how the run ended by its writers' own word, None where none has told.
+        unsettled: counts may be behind what the metric store has; count again at start.
+        summary: the keys that the user set by hand.
+    """
+
+    ref: RunRef
+    name: str
+    created_ns: int
+    number: int = 0
+    active_ns: int = 0
+    alive_ns: int = 0
+    end_state: RunState | None = None
+    end_ns: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    unsettled: bool = True
+    color: str | None = None
+    notes: str = ""
+    group: str | None = None
+    job_type: str | None = None
+    program: str | None = None
+    host: str | None = None
+    tags: tuple[str, ...] = ()
+    config: JsonObject = field(default_factory=dict)
+    summary: JsonObject = field(default_factory=dict)
+    definitions: tuple[JsonObject, ...] = ()
+    writers: Mapping[str, WriterRecord] = field(default_factory=dict)
+
+    @property
+    def points(self) -> int:
+        """Count the points of all writers."""
+        return sum(writer.points for writer in self.writers.values())
+
+    @property
+    def gaps(self) -> int:
+        """Count the points that the writers could not keep."""
+        return sum(writer.gaps for writer in self.writers.values())
+
+    def state(self, now_ns: int) -> RunState:
+        """Tell the state; silence counts, so it depends on the time."""
+        if self.alive_ns > now_ns - SILENCE_NS:
+            return "running"
+        return self.end_state or "crashed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRecord:
+    """A project with what its runs amount to."""
+
+    owner: str
+    name: str
+    runs: int
+    running: int
+    points: int
+    created_ns: int
+    active_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Some runs of a project, how many match in all, and where the next page begins."""
+
+    runs: list[RunRecord]
+    total: int
+    next: int | None
+
+
+class RunStore(Protocol):
+    """Projects and runs.
+
+    Obligations:
+        Durability: what `change` or `delete` returned from survives the death of the process
+            and a power cut. All runs of one call share one commit, or none is changed.
+        Atomicity: `change` reads and writes a run with nobody in between.
+        Numbers: a new run gets the next number of its project; numbers are never used again.
+        Tombstones: a deleted run is gone, and `change` leaves it so.
+        Threads: any method may be called from any thread.
+    """
+
+    @property
+    def server_id(self) -> str:
+        """The id of this catalog, made once."""
+        ...
+
+    def change(
+        self, changes: Mapping[RunRef, Callable[[RunRecord | None], RunRecord]]
+    ) -> dict[RunRef, RunRecord]:
+        """Make each run what its function makes of it, and return the runs.
+
+        The function gets None for a run that is not there and may be called again. Runs with a
+        tombstone are left out of the answer.
+        """
+        ...
+
+    def get(self, ref: RunRef) -> RunRecord:
+        """Return a run.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DeletedError: there was.
+        """
+        ...
+
+    def page(
+        self,
+        owner: str,
+        project: str,
+        *,
+        now_ns: int,
+        search: str = "",
+        state: RunState | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> RunPage:
+        """Return runs with the greatest numbers below `before`, falling.
+
+        `search` is a part of name, id or tag, whatever its case, or between two slashes a
+        regular expression that one of them holds.
+
+        Raises:
+            NotFoundError: there is no such project.
+            UsageError: the regular expression is wrong or takes too long.
+        """
+        ...
+
+    def projects(self, *, now_ns: int) -> list[ProjectRecord]:
+        """Return all projects, last active first."""
+        ...
+
+    def project(self, owner: str, name: str, *, now_ns: int) -> ProjectRecord:
+        """Return a project, or raise NotFoundError."""
+        ...
+
+    def refs(self, owner: str, project: str) -> list[RunRef]:
+        """Return the addresses of all runs of a project, by number."""
+        ...
+
+    def unsettled(self) -> Sequence[RunRef]:
+        """Return the runs whose record says so."""
+        ...
+
+    def delete(self, ref: RunRef) -> None:
+        """Remove a run and leave a tombstone. Twice, or what never was, is quiet."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files."""
+        ...

@@ -1,0 +1,350 @@
+"""A naive metric store, for the contract to be measured against."""
+
+import math
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from runlore.core.json import JsonObject
+from runlore.core.metric import Kind, Value, kind_of
+from runlore.core.run import RunRef
+from runlore.errors import ConflictError, DamageError, DeletedError, UsageError
+from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
+from runlore.wire import spool
+
+_ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
+_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Point:
+    key: str
+    kind: Kind
+    value: Value
+    step: int
+    writer: str
+    offset: int
+    row: int
+    row_time_ns: int
+
+
+@dataclass(kw_only=True)
+class _Stream:
+    """One writer's stream, decoded from its first byte."""
+
+    header: JsonObject = field(default_factory=dict)
+    end: JsonObject | None = None
+    last_time_ns: int | None = None
+    points: list[_Point] = field(default_factory=list)
+    stop: int = 0
+
+
+@dataclass(kw_only=True)
+class _Run:
+    spools: dict[str, bytes] = field(default_factory=dict)
+    rewinds: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+
+
+class ReferenceMetricStore:
+    """Keeps the bytes of every spool in memory and decodes all of a run for each question."""
+
+    def __init__(self) -> None:
+        self._runs: dict[RunRef, _Run] = {}
+        self._deleted: set[RunRef] = set()
+        self._lock = threading.RLock()  # one call at a time: the plainest snapshot
+
+    def append(self, pieces: Sequence[SpoolPiece]) -> list[Stored | Exception]:
+        """Keep pieces; see `MetricStore`."""
+        with self._lock:
+            return [self._append(piece) for piece in pieces]
+
+    def stored(self, run: RunRef, writer: str) -> Stored:
+        """Tell how far a writer is stored."""
+        with self._lock:
+            data = self._run(run).spools.get(writer, b"")
+            return Stored(next=len(data), points=len(_decode(data, writer).points))
+
+    def keys(self, run: RunRef) -> list[KeySummary]:
+        """Summarise every key and kind."""
+        with self._lock:
+            points = self._live(run)
+        histories: dict[tuple[str, Kind], list[_Point]] = {}
+        for point in points:
+            histories.setdefault((point.key, point.kind), []).append(point)
+        return [_summary(history) for _, history in sorted(histories.items(), key=_first)]
+
+    def series(
+        self,
+        runs: Sequence[RunRef],
+        keys: Sequence[str],
+        *,
+        buckets: int,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> list[Series]:
+        """Bucket the numbers of each run and key."""
+        if buckets < 2:
+            raise UsageError(f"buckets must be at least 2, got {buckets}")
+        found = []
+        with self._lock:
+            for run in runs:
+                points = [p for p in self._live(run) if p.kind != "string" and _in(p, start, stop)]
+                for key in keys:
+                    of_key = [point for point in points if point.key == key]
+                    if of_key:
+                        found.append(_series(run, key, of_key, buckets))
+        return found
+
+    def rows(
+        self,
+        run: RunRef,
+        *,
+        keys: Sequence[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[HistoryRow]:
+        """Yield merged rows."""
+        rows: dict[tuple[str, int], list[_Point]] = {}
+        with self._lock:
+            for point in self._live(run):
+                if _in(point, start, stop) and (keys is None or point.key in keys):
+                    rows.setdefault((point.writer, point.row), []).append(point)
+        return iter(
+            [
+                HistoryRow(
+                    writer=points[0].writer,
+                    step=points[0].step,
+                    time_ns=points[0].row_time_ns,
+                    values={point.key: point.value for point in points},
+                )
+                for points in rows.values()
+            ]
+        )
+
+    def rewind(self, run: RunRef, step: int) -> None:
+        """Supersede what is stored behind a step."""
+        with self._lock:
+            if run in self._deleted:
+                raise DeletedError(f"run {run} was deleted; log to a new run")
+            kept = self._run(run)
+            kept.rewinds.append((step, {w: len(data) for w, data in kept.spools.items()}))
+
+    def delete(self, run: RunRef) -> int:
+        """Forget a run."""
+        with self._lock:
+            freed = sum(map(len, self._run(run).spools.values()))
+            self._runs.pop(run, None)
+            self._deleted.add(run)
+            return freed
+
+    def close(self) -> None:
+        """Do nothing: there are no files."""
+
+    def _run(self, run: RunRef) -> _Run:
+        return self._runs.get(run, _Run())
+
+    def _append(self, piece: SpoolPiece) -> Stored | Exception:
+        if piece.run in self._deleted:
+            return DeletedError(f"run {piece.run} was deleted; log to a new run")
+        spools = self._runs.setdefault(piece.run, _Run()).spools
+        had = spools.get(piece.writer, b"")
+        if piece.offset > len(had):
+            return ConflictError(
+                f"writer {piece.writer} is stored up to byte {len(had)}, the piece begins at "
+                f"{piece.offset}; send again from {len(had)}"
+            )
+        whole = had + piece.data[len(had) - piece.offset :]
+        try:
+            stream = _decode(whole, piece.writer)
+        except DamageError as error:
+            has_header = error.offset > len(spool.PREAMBLE)
+            spools[piece.writer] = whole[: error.offset] if has_header else b""
+            return error
+        spools[piece.writer] = whole[: stream.stop]
+        return Stored(next=stream.stop, points=len(stream.points))
+
+    def _live(self, run: RunRef) -> list[_Point]:
+        """Return the points that are not superseded, in the order of rows."""
+        kept = self._run(run)
+        streams = {w: _decode(data, w) for w, data in kept.spools.items()}
+        live = []
+        for stream in streams.values():
+            later = [other for other in streams.values() if _ended_before(stream, other)]
+            for point in stream.points:
+                rewound = any(
+                    point.step > step and point.offset < stored.get(point.writer, 0)
+                    for step, stored in kept.rewinds
+                )
+                superseded = any(
+                    point.step >= min(p.step for p in other.points if p.key == point.key)
+                    for other in later
+                    if any(p.key == point.key for p in other.points)
+                )
+                if not rewound and not superseded:
+                    live.append(point)
+
+        def order(point: _Point) -> tuple[int, int, str, int]:
+            began = _whole(streams[point.writer].header, "started_ns")
+            return (point.step, began or 0, point.writer, point.row)
+
+        return sorted(live, key=order)
+
+
+def _decode(data: bytes, writer: str) -> _Stream:
+    stream = _Stream()
+    table = spool.KeyTable()
+    row = -1
+    row_step: int | None = None
+    row_time_ns = 0
+    row_keys: set[str] = set()
+    for frame in spool.whole_frames(data, offset=0):
+        stream.stop = frame.end
+        try:
+            if (frame.offset == len(spool.PREAMBLE)) != (frame.kind == spool.HEADER):
+                raise ValueError("a stream begins with its only header")
+            if frame.kind == spool.HEADER:
+                stream.header = _with_time(spool.decode_json(frame.payload), "started_ns")
+            elif frame.kind in _ENDS:
+                stream.end = _with_time(spool.decode_json(frame.payload), "time_ns")
+            elif frame.kind in (spool.KEYS, spool.KEY_SET):
+                table.declare(frame.payload)
+            elif frame.kind in _ROWS:
+                decoded = table.row(frame.payload)
+                if not decoded.keys:
+                    continue
+                stream.last_time_ns = decoded.time_ns
+                if decoded.step != row_step or row_keys.intersection(decoded.keys):
+                    row, row_step, row_time_ns = row + 1, decoded.step, decoded.time_ns
+                    row_keys = set()
+                row_keys.update(decoded.keys)
+                stream.points += [
+                    _Point(
+                        key=key,
+                        kind=kind_of(value),
+                        value=value,
+                        step=decoded.step,
+                        writer=writer,
+                        offset=frame.offset,
+                        row=row,
+                        row_time_ns=row_time_ns,
+                    )
+                    for key, value in zip(decoded.keys, decoded.values, strict=True)
+                ]
+        except (ValueError, struct.error) as error:
+            raise DamageError(
+                f"frame at byte {frame.offset} of writer {writer} cannot be decoded: {error}; "
+                "what stands before it is stored",
+                offset=frame.offset,
+            ) from error
+    return stream
+
+
+def _with_time(content: JsonObject, name: str) -> JsonObject:
+    if _whole(content, name) is None:
+        raise ValueError(f"expected whole nanoseconds as {name!r}, got {content.get(name)!r}")
+    return content
+
+
+def _whole(content: Mapping[str, object], name: str) -> int | None:
+    value = content.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        return None
+    return value
+
+
+def _ended_before(earlier: _Stream, later: _Stream) -> bool:
+    if earlier is later or not later.header:
+        return False
+    began_ns = _whole(later.header, "started_ns") or 0
+    if earlier.end is None:
+        resumed = later.header.get("resumed") is True
+        last = earlier.last_time_ns
+        return resumed and last is not None and last < began_ns
+    ended_boot = _whole(earlier.end, "boot_ns")
+    began_boot = _whole(later.header, "boot_ns")
+    boot = earlier.header.get("boot")
+    if (
+        boot is not None
+        and boot == later.header.get("boot")
+        and None not in (ended_boot, began_boot)
+    ):
+        return (ended_boot or 0) < (began_boot or 0)
+    return (_whole(earlier.end, "time_ns") or 0) < began_ns
+
+
+def _in(point: _Point, start: int | None, stop: int | None) -> bool:
+    return (start is None or point.step >= start) and (stop is None or point.step < stop)
+
+
+def _first(item: tuple[tuple[str, Kind], list[_Point]]) -> tuple[str, Kind]:
+    return item[0]
+
+
+def _summary(points: Sequence[_Point]) -> KeySummary:
+    finite = [v for v in map(_number, points) if v is not None and math.isfinite(v)]
+    return KeySummary(
+        key=points[0].key,
+        kind=points[0].kind,
+        count=len(points),
+        last_step=points[-1].step,
+        last=points[-1].value,
+        minimum=min(finite, default=None),
+        maximum=max(finite, default=None),
+    )
+
+
+def _number(point: _Point) -> float | None:
+    return None if isinstance(point.value, str) else float(point.value)
+
+
+def _series(run: RunRef, key: str, points: Sequence[_Point], buckets: int) -> Series:
+    groups = [[point] for point in points]
+    width = 0
+    while len(groups) > buckets:
+        width = 2 * width or 1
+        by_bucket: dict[int, list[_Point]] = {}
+        for point in points:
+            by_bucket.setdefault(point.step // width, []).append(point)
+        groups = list(by_bucket.values())
+    columns = np.array([_bucket(group) for group in groups], dtype=np.float64).T
+    names = ("step", "step_last", "count", "min", "max", "mean", "last", "nan", "posinf", "neginf")
+    step, step_last, count, low, high, mean, last, nan, posinf, neginf = columns
+    assert len(columns) == len(names)
+    return Series(
+        run=run,
+        key=key,
+        width=width,
+        points=len(points),
+        step=step,
+        step_last=step_last,
+        count=count,
+        min=low,
+        max=high,
+        mean=mean,
+        last=last,
+        nan=nan,
+        posinf=posinf,
+        neginf=neginf,
+    )
+
+
+def _bucket(points: Sequence[_Point]) -> list[float]:
+    values = [value for value in map(_number, points) if value is not None]
+    finite = [value for value in values if math.isfinite(value)]
+    mean = float(sum(map(Fraction, finite)) / len(finite)) if finite else math.nan
+    return [
+        points[0].step,
+        points[-1].step,
+        len(points),
+        min(finite, default=math.nan),
+        max(finite, default=math.nan),
+        mean,
+        values[-1],
+        sum(map(math.isnan, values)),
+        values.count(math.inf),
+        values.count(-math.inf),
+    ]
