@@ -65,6 +65,7 @@ class Rows:
         points: values kept so far.
         tick_ns: the time from which the next call looks after the sender.
         samples: rows spread over the time of the run.
+        firsts: the first step and number of the first keys.
         tracked: keys whose every value `on_tracked` is told, because a goal is set for them.
     """
 
@@ -81,6 +82,7 @@ class Rows:
         self.points = 0
         self.tick_ns = 0
         self.samples: list[Sample] = []
+        self.firsts: dict[str, tuple[int, float]] = {}
         self.tracked: Callable[[str], bool] | None = None
         self.on_tracked: Callable[[str, float], None] | None = None
         self._stream = stream
@@ -352,6 +354,8 @@ class Rows:
         sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
             self._loose[key] = (sequence, value)
+            if isinstance(value, float) and len(self.firsts) < _MAX_SAMPLED_KEYS:
+                self.firsts.setdefault(key, (step, value))
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:
             numbers = [
                 (key, value)
@@ -380,8 +384,8 @@ class Rows:
 
     def _sample(self, sample: Sample) -> None:
         if len(self.samples) >= _MAX_SAMPLES:
-            # The first row stays: it tells where a metric began.
-            del self.samples[1 : _MAX_SAMPLES // 2 : 2]
+            # The older half is the denser one.
+            del self.samples[: _MAX_SAMPLES // 2 : 2]
         self.samples.append(sample)
 
     def _check_open(self) -> None:

@@ -380,7 +380,7 @@ class Run:
         return os.path.join(home, "spool", host, *self._origin.ref)
 
     def _curves(self, rows: Rows) -> list[terminal.Curve]:
-        points: dict[str, list[tuple[int, float]]] = {}
+        points = {key: [first] for key, first in rows.firsts.items()}
         for sample in rows.samples:
             for key, value in zip(sample.keys, sample.values, strict=False):
                 points.setdefault(key, []).append((sample.step, value))
