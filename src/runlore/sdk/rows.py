@@ -151,18 +151,28 @@ class Rows:
             self._check_open()
             self._stream.put(payload)
 
-    def close(self, payload: bytes | None) -> int:
-        """End the stream, with its last frame if one is given; return the stream's length."""
+    def close(self, payload: bytes | None) -> None:
+        """End the stream, with its last frame if one is given; `retry` and `release` follow."""
         with self._lock:
             if self._is_closed:
-                return self._stream.end
+                return
             self._stream.settle_gap()
             if payload is not None:
                 self._stream.put(payload)
             self._is_closed = True
             self._plans = {}
+
+    def retry(self) -> bool:
+        """Look for room for what is held in memory; tell whether nothing is any more."""
+        with self._lock:
+            return self._stream.retry()
+
+    def release(self) -> None:
+        """Let go of staging; what is still held is counted as a gap."""
+        with self._lock:
+            before = self._stream.gap_points
             self._stream.close()
-            return self._stream.end
+            self.points -= self._stream.gap_points - before
 
     def forget_plans(self) -> None:
         """Make every call look again whether its keys are tracked."""
@@ -281,8 +291,10 @@ class Rows:
 
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
+        if len(data) != len(keys) or tuple(data) != keys:
+            return
         kinds = list(map(type, data.values()))
-        if len(data) != len(keys) or tuple(data) != keys or not all(map(is_direct, set(kinds))):
+        if not all(map(is_direct, set(kinds))):
             return
         if self.tracked is not None and any(map(self.tracked, keys)):
             return
