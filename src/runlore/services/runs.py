@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +43,10 @@ class RunViews:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunUpdate:
-    """What to change of a run; None leaves it. `config` and `summary` set the keys they name."""
+    """What to change of a run; None leaves it. `config` and `summary` set the keys they name.
+
+    An empty color goes back to that of the palette.
+    """
 
     name: str | None = None
     notes: str | None = None
@@ -243,19 +246,12 @@ class Runs:
 
 
 def _updated(record: RunRecord, update: RunUpdate) -> RunRecord:
-    changes: Mapping[str, object] = {
-        name: value
-        for name, value in (
-            ("name", update.name),
-            ("notes", update.notes),
-            ("tags", update.tags),
-            ("color", update.color),  # an empty one goes back to the palette
-        )
-        if value is not None
-    }
     return replace(
         record,
-        **changes,  # type: ignore[arg-type]
+        name=record.name if update.name is None else update.name,
+        notes=record.notes if update.notes is None else update.notes,
+        tags=record.tags if update.tags is None else update.tags,
+        color=record.color if update.color is None else update.color or None,
         config={**record.config, **(update.config or {})},
         summary={**record.summary, **(update.summary or {})},
     )

@@ -81,7 +81,7 @@ def _update(data: RunPatch) -> RunUpdate:
     tags = data.tags if isinstance(data.tags, list) else None
     if tags is not None and len(tags) > _MAX_TAGS:
         raise UsageError(f"a run may have {_MAX_TAGS} tags, got {len(tags)}")
-    color = "" if data.color is None else data.color or None
+    color = None if data.color is UNSET else data.color or ""
     if color and not _COLOR.match(color):
         raise UsageError(f"color must be written as #rrggbb, got {color[:80]!r}")
     return RunUpdate(
