@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         print()
     finally:
         running.close()
-    print(f"runlore: what was logged stays in {home.relative_to(ROOT)}; ./dev serve shows yours")
+    print(f"runlore: to see it again: RUNLORE_HOME={home.relative_to(ROOT)} ./dev serve")
     return 0
 
 

@@ -48,17 +48,20 @@ class Seen(NamedTuple):
 
 def check_python(text: str, where: str) -> Seen:
     """Measure one Python file."""
-    lines = text.count("\n")
-    excesses = _over(where, "the file's lines", lines, PYTHON_FILE)
+    source = text.splitlines()
+    excesses = _over(where, "the file's lines", len(source), PYTHON_FILE)
     functions = classes = 0
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             functions += 1
             place = f"{where}:{node.lineno}"
-            excesses += _over(place, f"lines of {node.name}()", _lines(node), FUNCTION)
-            given = node.args
-            count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
-            excesses += _over(place, f"parameters of {node.name}()", count, PARAMETERS)
+            length = _lines(node) - _docstring_lines(node)
+            excesses += _over(place, f"lines of {node.name}()", length, FUNCTION)
+            # A door that mirrors another library's signature is marked so for ruff, and here.
+            if "noqa: PLR0913" not in source[node.lineno - 1]:
+                given = node.args
+                count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+                excesses += _over(place, f"parameters of {node.name}()", count, PARAMETERS)
         elif isinstance(node, ast.ClassDef):
             classes += 1
             place = f"{where}:{node.lineno}"
@@ -127,6 +130,14 @@ def _name(path: Path) -> str:
 
 def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Documentation does not make a function longer to understand."""
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and ast.get_docstring(node) is not None:
+        return (first.end_lineno or first.lineno) - first.lineno + 1
+    return 0
 
 
 def _over(where: str, what: str, size: int, limit: int) -> list[Excess]:

@@ -170,7 +170,7 @@ def _execute(step: Step, log: Path, *, beat: Callable[[], None]) -> str:
             process = subprocess.Popen(
                 step.command,
                 cwd=step.cwd,
-                env={**os.environ, **(step.environment or {})},
+                env={**os.environ, "NO_COLOR": "1", **(step.environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
 from runlore import settings
 from runlore.cli.demo_counts import SpoolCount, answers, delivered_points
-from runlore.errors import RunloreError, UnavailableError, UsageError
+from runlore.errors import UnavailableError, UsageError
 
 PROJECT = "digits"
 _STEPS = 3000
@@ -22,6 +23,7 @@ _STEPS = 3000
 PAUSE_S = 0.02
 _READY_S = 30.0
 _DELIVERED_S = 120.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -118,7 +120,13 @@ class Demo:
         """Start the server unless one answers already, wait until it is ready, tell which."""
         if answers(self._url):
             return False
-        host, _, port = self._url.removeprefix("http://").partition(":")
+        address = urlsplit(self._url)
+        if address.scheme != "http" or address.hostname not in _LOOPBACK:
+            raise UnavailableError(
+                f"no server answers at {self._url}; start one there, or unset RUNLORE_URL "
+                "and the demo starts its own"
+            )
+        host, port = str(address.hostname), str(address.port or 80)
         log = self._home / "demo" / "server.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "runlore", "serve", "--host", host, "--port", port]
@@ -215,25 +223,15 @@ def demo(
     Example: runlore demo
     """
     chosen = settings.load()
-    if not chosen.url.startswith("http://"):
-        raise UsageError(f"the demo needs a server on this machine, got {chosen.url!r}")
     running = Demo(home=chosen.home, url=chosen.url)
     try:
-        run_demo(running, exit_after=exit_after)
-    except RunloreError as error:
-        typer.echo(f"runlore: {error}", err=True)
-        raise typer.Exit(3) from error
+        running.train(pause_s=0.0 if exit_after else PAUSE_S)
+        typer.echo(f"runlore: eight networks are learning to read digits ({training_program()})")
+        watch(running, exit_after=exit_after)
     except KeyboardInterrupt:
         typer.echo("")
     finally:
         running.close()
-
-
-def run_demo(running: Demo, *, exit_after: bool) -> None:
-    """Train, serve and say what happens."""
-    running.train(pause_s=0.0 if exit_after else PAUSE_S)
-    typer.echo(f"runlore: eight networks are learning to read digits ({training_program()})")
-    watch(running, exit_after=exit_after)
 
 
 def watch(running: Demo, *, exit_after: bool) -> None:

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 import zlib
+from bisect import bisect_right
 from typing import NamedTuple
 
 from runlore.errors import DamageError
@@ -224,8 +225,9 @@ class Staged:
         return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
 
     def _scan_segment(self, size: int) -> bool:
-        """Read the newest segment once from `tail` on; tell whether `tail` moved."""
-        start = self._segments[-1]
+        """Read the segment of `tail` once from there on; tell whether `tail` moved."""
+        # Not the newest: a sender that comes late finds several.
+        start = self._segments[bisect_right(self._segments, self.tail) - 1]
         try:
             fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
         except FileNotFoundError:
@@ -290,7 +292,7 @@ class Staged:
         return False
 
     def _next_segment(self) -> bool:
-        if self.tail == self._segments[-1]:
+        if self.tail in self._segments:
             return False
         if not os.path.exists(os.path.join(self.folder, segment_name(self.tail))):
             return False

@@ -5,13 +5,14 @@ import pytest
 from tools.hygiene import findings
 
 _DOT = "."
+_COLON = ":"
 
 
 @pytest.mark.parametrize(
     "line",
     [
         f"index-url = https://pypi{_DOT}org/simple",
-        f'"resolved": "https://registry.npmjs{_DOT}org/react"',
+        f'"resolved"{_COLON} "https://registry.npmjs{_DOT}org/react"',
         f"deb http://deb{_DOT}debian.org/debian bookworm main",
         f"https://files.pythonhosted{_DOT}org/packages/x.whl",
         "# TO" + "DO: later",

@@ -75,3 +75,15 @@ def test_components_in_all_their_spellings_are_seen() -> None:
 def test_a_typescript_file_may_have_500_lines() -> None:
     assert check_typescript("x;\n" * 500, "a.ts").excesses == []
     assert len(check_typescript("x;\n" * 501, "a.ts").excesses) == 1
+
+
+def test_a_docstring_does_not_make_a_function_longer() -> None:
+    docstring = '    """First.\n' + "\n    More.\n" * 40 + '    """\n'
+    body = "    pass\n" * 79
+    assert check_python("def f():\n" + docstring + body, "a.py").excesses == []
+    assert check_python("def f():\n" + docstring + body + "    pass\n", "a.py").excesses
+
+
+def test_a_door_that_is_marked_as_mirroring_another_may_have_more_parameters() -> None:
+    names = ", ".join(f"p{number}" for number in range(20))
+    assert check_python(f"def f({names}):  # noqa: PLR0913\n    pass\n", "a.py").excesses == []
