@@ -51,7 +51,7 @@ def kill_at_random(
         counter = Counter(folder / f"counter-{seed}")
         process = world.start(ENDLESS, counter=counter)
         enough = random.Random(seed).randrange(3000)
-        until(lambda c=counter, n=enough: c.value >= n)
+        counter.wait_for(enough)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.stdout is not None
@@ -130,9 +130,9 @@ def test_program_and_sender_killed_together_are_delivered_by_sync_once(
     assert process.stdout is not None
     run = process.stdout.readline().strip()
     sender = world.sender()
-    until(lambda: counter.value > 1000)
+    counter.wait_for(1000)
     os.kill(sender, signal.SIGSTOP)
-    until(lambda at=counter.value + 5000: counter.value > at)
+    counter.wait_for(counter.value + 5000)
     os.kill(sender, signal.SIGKILL)
     process.kill()
     process.wait()
@@ -161,7 +161,7 @@ def test_a_pid_namespace_that_vanishes_leaves_everything_to_sync(
     process = world.start(ENDLESS, counter=counter, prefix=inside)
     assert process.stdout is not None
     run = process.stdout.readline().strip()
-    until(lambda: counter.value > 20_000)
+    counter.wait_for(20_000)
     process.kill()
     process.wait()
     until(lambda: world.sync().returncode == 0)

@@ -27,6 +27,10 @@ class Counter:
         """The number."""
         return int(struct.unpack("<q", self._map[:])[0])
 
+    def wait_for(self, number: int) -> None:
+        """Wait until the program has counted so far."""
+        until(lambda: self.value >= number, seconds=30, shown=lambda: self.value)
+
 
 COUNTING = """
 import mmap, os, struct
