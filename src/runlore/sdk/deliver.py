@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from runlore.errors import UnavailableError
+from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.http import Answer, Connection
 from runlore.sdk.staging import Stream, Target
 from runlore.version import __version__
@@ -234,10 +234,16 @@ class Deliverer:
         self._news = threading.Condition()
         self._has_news = False
         self._is_closing = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def wake(self, *, hurry: bool = False) -> None:
         """Say that there is something new to deliver."""
@@ -271,7 +277,12 @@ class Deliverer:
         for stream in self.streams:
             if stream.is_delivered or self._is_closing:
                 continue
-            server = self._server(stream.target)
+            try:
+                server = self._server(stream.target)
+            except UsageError as error:
+                stream.stopped = str(error)
+                stream.write_ack()
+                continue
             due_at = max(server.ready_at, self._due_at(stream))
             if due_at <= time.monotonic():
                 self._deliver_one(stream, server)
@@ -299,7 +310,8 @@ class Deliverer:
         return self._servers[key]
 
     def _deliver_one(self, stream: Stream, server: Server) -> None:
-        offset, tail = stream.next, stream.staged.tail
+        tail = stream.staged.tail
+        offset = stream.next if stream.knock_at is None else stream.knock_at
         data = self._bytes_at(stream, offset)
         if not data:
             return
@@ -338,7 +350,7 @@ class Deliverer:
         if fetched.error is not None:
             # Knock with what there is: perhaps the server that has the rest comes back.
             stream.server_error = fetched.error
-            stream.next = stream.staged.first
+            stream.knock_at = stream.staged.first
             stream.wait_until = time.monotonic() + REFUSED_SECONDS
         return fetched.data
 
@@ -348,6 +360,7 @@ class Deliverer:
             stream.server_error = server.error
             return
         server.works()
+        stream.knock_at = None
         stream.server_error = verdict.error
         if verdict.is_too_large:
             if length > stream.limit:

@@ -1,7 +1,7 @@
 """Config and summary: what a program says about its run, kept as JSON documents."""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
@@ -59,7 +59,8 @@ def as_mapping(value: object) -> dict[str, object] | None:
     return None
 
 
-class Section(dict[str, JsonValue]):
+# A type checker cannot know what a program put into its config, and `config.lr * 2` must pass.
+class Section(dict[str, Any]):
     """A part of the config: a dict whose changes are spooled, with attributes for its keys."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -73,7 +74,7 @@ class Section(dict[str, JsonValue]):
         super().__delitem__(key)
         self._changed()
 
-    def __getattr__(self, name: str) -> JsonValue:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         try:
             return self[name]
         except KeyError:
@@ -90,10 +91,10 @@ class Section(dict[str, JsonValue]):
     def update(self, *others: object, **values: object) -> None:
         """Set keys from a dict, a dataclass, a namespace or keyword arguments."""
         for other in (*others, values):
-            self._take(_fields(other, "config"))
+            self._take(fields_of(other, "config"))
         self._changed()
 
-    def setdefault(self, key: str, default: object = None) -> JsonValue:  # type: ignore[override]
+    def setdefault(self, key: str, default: object = None) -> Any:  # noqa: ANN401
         if key not in self:
             self[key] = default
         return self[key]
@@ -142,7 +143,7 @@ class Config(Section):
         values.pop("allow_val_change", None)
         touched: JsonObject = {}
         for other in (*others, values):
-            fields = _fields(other, "config")
+            fields = fields_of(other, "config")
             self._take(fields)
             touched.update({key: self[key] for key in fields})
         if touched:
@@ -200,7 +201,7 @@ class Summary(MutableMapping[str, JsonValue]):
         """Set keys by hand, from a dict or keyword arguments."""
         touched: JsonObject = {}
         for other in (*others, values):
-            fields = _fields(other, "summary")
+            fields = fields_of(other, "summary")
             touched.update({key: to_json(value) for key, value in fields.items()})
         if touched:
             self._set.update(touched)
@@ -210,7 +211,12 @@ class Summary(MutableMapping[str, JsonValue]):
         return f"Summary({ {**self._logged(), **self._set}!r})"
 
 
-def _fields(value: object, noun: str) -> dict[str, object]:
+def fields_of(value: object, noun: str) -> dict[str, object]:
+    """Return the fields of a dict, a dataclass or a namespace.
+
+    Raises:
+        UsageError: it is none of these.
+    """
     fields = as_mapping(value)
     if fields is None:
         raise UsageError(

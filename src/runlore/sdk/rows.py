@@ -108,40 +108,39 @@ class Rows:
     def log(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> None:
         """Append a row; a refused one stores nothing and does not advance the step."""
         try:
-            plan = self._plans[(*data, *map(type, data.values()))]
-        except (KeyError, TypeError, AttributeError):
+            plan = self._plans.get((*data, *map(type, data.values())))
+        except (TypeError, AttributeError):
+            plan = None
+        is_due = None
+        now = 0
+        if plan is not None and (
+            step is None or (step.__class__ is int and -MAX_STEP <= step < MAX_STEP)
+        ):
+            now = _time_ns()
+            with self._lock:
+                number = self.step if step is None else step
+                try:
+                    payload = plan.pack(4, plan.set_id, number, now, *data.values())
+                    head = _pack_head(plan.length, crc32(payload))
+                    stream = self._stream
+                    at = stream.at
+                    body = at + 8
+                    end = body + plan.length
+                    if end <= stream.capacity:
+                        buffer = stream.buffer
+                        buffer[body:end] = payload  # type: ignore[index]
+                        buffer[at:body] = head  # type: ignore[index]
+                        stream.at = end
+                        self.step = number + 1 if commit is None or commit else number
+                        plan.last = payload
+                        self.points = plan.sequence = self.points + plan.count
+                        is_due = now >= self.tick_ns
+                except (OverflowError, StructError, OSError):
+                    # The long way tells what is wrong, or makes room.
+                    is_due = None
+        if is_due is None:
             self._log_slowly(data, step, commit)
-            return
-        now = _time_ns()
-        with self._lock:
-            if step is None:
-                number = self.step
-            elif step.__class__ is int and -MAX_STEP <= step < MAX_STEP:
-                number = step
-            else:
-                self._log_slowly(data, step, commit)
-                return
-            try:
-                payload = plan.pack(4, plan.set_id, number, now, *data.values())
-                head = _pack_head(plan.length, crc32(payload))
-                stream = self._stream
-                at = stream.at
-                body = at + 8
-                end = body + plan.length
-                if end > stream.capacity:
-                    self._log_slowly(data, step, commit)
-                    return
-                buffer = stream.buffer
-                buffer[body:end] = payload  # type: ignore[index]
-                buffer[at:body] = head  # type: ignore[index]
-                stream.at = end
-            except (OverflowError, StructError, OSError):
-                self._log_slowly(data, step, commit)
-                return
-            self.step = number + 1 if commit is None or commit else number
-            plan.last = payload
-            self.points = plan.sequence = self.points + plan.count
-        if now >= self.tick_ns:
+        elif is_due:
             self._tick(now)
 
     def put(self, payload: bytes) -> None:
@@ -350,7 +349,7 @@ class Rows:
     ) -> None:
         if len(self._loose) > _MAX_KEY_IDS:
             self._loose.clear()
-        sequence = self.points
+        sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
             self._loose[key] = (sequence, value)
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:

@@ -22,12 +22,14 @@ from runlore.sdk.deliver import Deliverer
 from runlore.sdk.settle import Settler
 from runlore.sdk.staging import Stream, is_gone, lost_payload
 
-BUSY_SECONDS = 0.1
+BUSY_SECONDS = 0.2
 IDLE_SECONDS = 0.5
 LINGER_SECONDS = 60.0
 FOLDER_SECONDS = 2.0
 TERM_SECONDS = 10.0
 EXIT_INFO_SECONDS = 0.3
+MAX_PIDFD = 100
+"""More processes than this are looked at by their number, to leave descriptors for the rest."""
 
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
@@ -47,7 +49,7 @@ class Process:
             self.fd = os.pidfd_open(pid)
         except (OSError, AttributeError):
             return
-        if is_gone(pid, start):
+        if self.fd > MAX_PIDFD or is_gone(pid, start):
             self.close()
 
     @property
@@ -123,6 +125,10 @@ class Tree:
         """Return the process that writes a stream."""
         return self.processes[(stream.target.pid, stream.target.start)]
 
+    def everybody(self) -> list[Process]:
+        """Return the program and the processes whose streams are still here."""
+        return [self.program, *(self.process_of(stream) for stream in self.streams.values())]
+
     def drop(self, stream: Stream) -> None:
         """Remove a writer's folder from staging."""
         folder = stream.staged.folder
@@ -181,6 +187,7 @@ class Sender:
 
     def __init__(self, tree: Tree) -> None:
         self.trees = [tree]
+        self._root = os.path.dirname(tree.folder)
         self.settler = Settler()
         self.deliverer = Deliverer(self.settler)
         self._is_terminated = False
@@ -197,8 +204,11 @@ class Sender:
         self._poll.register(self._wake, select.POLLIN)
         self._watched: dict[int, Process] = {}
 
-    def run(self) -> None:
-        """Follow the program until it is gone and everything of it is settled and delivered."""
+    def run(self) -> bool:
+        """Follow the program until it is gone and everything of it is settled and delivered.
+
+        Returns False when a thread has died: the program then starts another sender.
+        """
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._terminate)
@@ -209,19 +219,32 @@ class Sender:
             self.look(hurry=is_woken)
             if self._is_over():
                 break
+            if not (self.settler.is_alive and self.deliverer.is_alive):
+                return False
             is_woken = self._wait()
         self.deliverer.close()
         self.settler.close()
+        return True
 
     def look(self, *, hurry: bool) -> None:
         """Take in what is new in staging, and in the life of the processes."""
         now = time.monotonic()
         if now >= self._adopt_at and not hurry:
             self._adopt_at = float("inf")
-            self.trees += find_orphans(os.path.dirname(self.trees[0].folder))
+            self.trees += find_orphans(self._root)
         has_new = False
-        for tree in self.trees:
-            if tree.find_streams():
+        for tree in list(self.trees):
+            try:
+                has_fresh = tree.find_streams()
+            except FileNotFoundError:
+                # Somebody removed the tree: there is nothing to follow any more.
+                self.trees.remove(tree)
+                has_new = True
+                continue
+            except OSError:
+                # No descriptor is free just now: the next look finds what is new.
+                continue
+            if has_fresh:
                 has_new = True
                 self._watch(tree)
         if has_new:
@@ -258,6 +281,8 @@ class Sender:
             stream.write_ack()
             return False
         stream.look_error = None
+        if stream.owes_ack:
+            stream.write_ack()
         if hurry or staged.is_ended:
             stream.urgent = staged.tail
         self._resolve(tree, stream, is_gone=is_gone)
@@ -288,25 +313,24 @@ class Sender:
         self.settler.streams = self.deliverer.streams = streams
 
     def _is_over(self) -> bool:
+        """Tell whether this sender may end; remove the trees that are done."""
         now = time.monotonic()
-        for tree in self.trees[1:]:
-            if not tree.streams and tree.remove():
+        if self._terminated_at is not None and now - self._terminated_at > TERM_SECONDS:
+            return True
+        for tree in list(self.trees):
+            if tree.program.is_gone and not tree.streams and tree.remove():
                 self.trees.remove(tree)
-        tree = self.trees[0]
-        if not tree.program.is_gone:
-            return self._terminated_at is not None and now - self._terminated_at > TERM_SECONDS
-        if not tree.streams:
-            return len(self.trees) == 1 and tree.remove()
+        if not self.trees:
+            return True
+        if any(not process.is_gone for tree in self.trees for process in tree.everybody()):
+            self._gone_at = None
+            return False
         if self._gone_at is None:
             self._gone_at = now
-        if any(not t.process_of(s).is_gone for t in self.trees for s in t.streams.values()):
+        if now - max(self._gone_at, self.deliverer.last_reached()) < LINGER_SECONDS:
             return False
-        since = max(self._gone_at, self.deliverer.last_reached())
-        limit = TERM_SECONDS if self._terminated_at is not None else LINGER_SECONDS
-        if now - since > limit:
-            self._leave()
-            return True
-        return False
+        self._leave()
+        return True
 
     def _leave(self) -> None:
         """Leave what no server took to `runlore sync`: on the disk, or else in staging."""
@@ -347,9 +371,9 @@ class Sender:
 
 
 def _writers_in(tree: str) -> list[str]:
-    # A dot begins the name of a folder that is being made or removed.
-    names = os.listdir(tree)
-    return [name for name in names if not name.startswith(".") and name not in ("lock", "wake")]
+    with os.scandir(tree) as entries:
+        # A dot begins the name of a folder that is being made or removed.
+        return [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
 
 
 def _remove_folder(folder: str) -> None:
@@ -364,11 +388,14 @@ def _remove_folder(folder: str) -> None:
 def main() -> int:
     """Follow the tree named on the command line."""
     folder = os.path.abspath(sys.argv[1])
-    lock = lock_tree(folder)
+    try:
+        lock = lock_tree(folder)
+    except FileNotFoundError:
+        # Another sender has already brought everything home and removed the tree.
+        return 0
     if lock is None:
         return 0
-    Sender(Tree(folder, lock)).run()
-    return 0
+    return 0 if Sender(Tree(folder, lock)).run() else 1
 
 
 if __name__ == "__main__":

@@ -111,10 +111,16 @@ class Settler:
         self._news = threading.Condition()
         self._has_news = False
         self._is_closing = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def wake(self) -> None:
         """Say that there is something to settle, now."""
@@ -259,15 +265,19 @@ class Settler:
         now = time.monotonic()
         if not is_finished and now - self._noted(stream)[2] < SYNC_SECONDS:
             return
+        path = self._path(stream)
+        self._acked[stream] = (reached, is_finished, now)
+        if not os.path.exists(path):
+            # Somebody removed the spool: there is nothing to note it for.
+            return
         write_disk_ack(
-            self._path(stream),
+            path,
             url=stream.target.url,
             server=stream.server,
             next_byte=reached,
             points=stream.points,
             is_finished=is_finished,
         )
-        self._acked[stream] = (reached, is_finished, now)
 
     def _read_back(self, stream: Stream, offset: int) -> Fetched:
         try:

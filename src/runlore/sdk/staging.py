@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 import zlib
+from bisect import bisect_right
 from typing import NamedTuple
 
 from runlore.errors import DamageError
@@ -83,6 +84,13 @@ def start_of(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def staging_roots(staging: str, home: str) -> list[str]:
+    """Return the folders in which trees of this user may lie, the likeliest first."""
+    name = f"runlore-{os.getuid()}"
+    folders = [os.path.join(staging, name)] if staging else [f"/dev/shm/{name}"]
+    return [path for path in (*folders, os.path.join(home, "staging")) if os.path.isdir(path)]
+
+
 def is_gone(pid: int, start: int) -> bool:
     """Tell whether a process has ended; another one may bear its number by now."""
     return start_of(pid) != start
@@ -145,7 +153,8 @@ class Staged:
         self.folder = folder
         # Protects the list of segments: one thread reads them while another removes some.
         self._lock = threading.Lock()
-        self._segments = self._list()
+        # Those up to `tail`; the next one is found by its name when the frames reach it.
+        self._segments = self._first()
         self.tail = self._segments[0] if self._segments else 0
         self.last_kind = 0
         self.damage: str | None = None
@@ -165,7 +174,7 @@ class Staged:
         """Look for new frames; tell whether there were any."""
         before = self.tail
         if not self._segments:
-            self._segments = self._list()
+            self._segments = self._first()
             if not self._segments:
                 return False
             self.tail = max(self.tail, self._segments[0])
@@ -211,13 +220,14 @@ class Staged:
         self.damage = None
         self.scan()
 
-    def _list(self) -> list[int]:
+    def _first(self) -> list[int]:
         names = os.listdir(self.folder)
-        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())
+        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
 
     def _scan_segment(self, size: int) -> bool:
-        """Read the newest segment once from `tail` on; tell whether `tail` moved."""
-        start = self._segments[-1]
+        """Read the segment of `tail` once from there on; tell whether `tail` moved."""
+        # Not the newest: a sender that comes late finds several.
+        start = self._segments[bisect_right(self._segments, self.tail) - 1]
         try:
             fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
         except FileNotFoundError:
@@ -282,7 +292,7 @@ class Staged:
         return False
 
     def _next_segment(self) -> bool:
-        if self.tail == self._segments[-1]:
+        if self.tail in self._segments:
             return False
         if not os.path.exists(os.path.join(self.folder, segment_name(self.tail))):
             return False
@@ -334,6 +344,7 @@ class Stream:
     Attributes:
         settled: the byte up to which it is on the disk.
         next: the byte up to which a server has it.
+        knock_at: where to try instead of `next`, whose bytes are not here any more.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
         fetch_at: the byte that the delivering thread wants read back from the disk.
@@ -351,6 +362,7 @@ class Stream:
         self.settled = 0
         self.urgent = 0
         self.limit = PIECE_BYTES
+        self.knock_at: int | None = None
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None
@@ -361,6 +373,7 @@ class Stream:
         self.posted_at = 0.0
         self.wait_until = 0.0
         self.resolved_at: float | None = None
+        self.owes_ack = False
         self._said = b""
         # Two threads may have news for the file `ack` at once.
         self._ack_lock = threading.Lock()
@@ -398,8 +411,10 @@ class Stream:
             try:
                 write_whole(os.path.join(self.staged.folder, "ack"), content)
             except OSError:
+                self.owes_ack = True
                 return
             self._said = content
+            self.owes_ack = False
 
 
 def lost_payload(signal: int | None) -> bytes:

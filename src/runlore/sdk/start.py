@@ -11,7 +11,7 @@ from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.sdk import names, resume, terminal, tree
-from runlore.sdk.documents import Config, Summary
+from runlore.sdk.documents import Config, Summary, fields_of
 from runlore.sdk.run import Origin, Run, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
@@ -128,14 +128,15 @@ def init(  # noqa: PLR0913
         _process.current = run
         return run
     told = _told(tags, notes, group, job_type)
+    fields = {} if config is None else fields_of(config, "config")
+    if name is not None:
+        told["name"] = _text(name, "name")
     is_asked = id is not None or resume not in (None, False)
     known = _Past(None, 0)
     if is_asked:
         known = _past(found, ref, resume)
     if name is None and not is_asked:
-        name = names.run_name()
-    if name is not None:
-        told["name"] = _text(name, "name")
+        told["name"] = name = names.run_name()
     shown = name or known.name or ref.run_id
     is_resumed = is_asked and (
         resume in ("allow", "auto", "must", True) or (known.state not in (None, "running"))
@@ -147,8 +148,7 @@ def init(  # noqa: PLR0913
     _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
     run._write_run(told)
-    if config is not None:
-        run.config.update(config)
+    run.config.update(fields)
     terminal.say(terminal.started(shown, run.url))
     return run
 

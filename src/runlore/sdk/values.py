@@ -232,10 +232,9 @@ def _item(key: str, value: object) -> object:
 
 
 def _from_item(key: str, value: object, item: object) -> Value:
-    convert = _CONVERTERS.get(type(item))
-    if convert is not None:
-        return convert(key, item)
-    return _number_like(key, value, item)
+    # Some scalars, such as NumPy's long double, are their own item.
+    convert = None if type(item) is type(value) else _CONVERTERS.get(type(item))
+    return _number_like(key, value, item) if convert is None else convert(key, item)
 
 
 def _number_like(key: str, value: object, item: object) -> Value:

@@ -72,11 +72,10 @@ class ReferenceMetricStore:
         """Summarise every key and kind."""
         with self._lock:
             points = self._live(run)
-        kinds = sorted({(point.key, point.kind) for point in points})
-        return [
-            _summary([point for point in points if (point.key, point.kind) == kind])
-            for kind in kinds
-        ]
+        histories: dict[tuple[str, Kind], list[_Point]] = {}
+        for point in points:
+            histories.setdefault((point.key, point.kind), []).append(point)
+        return [_summary(history) for _, history in sorted(histories.items(), key=_first)]
 
     def series(
         self,
@@ -252,7 +251,9 @@ def _with_time(content: JsonObject, name: str) -> JsonObject:
 
 def _whole(content: Mapping[str, object], name: str) -> int | None:
     value = content.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        return None
+    return value
 
 
 def _ended_before(earlier: _Stream, later: _Stream) -> bool:
@@ -277,6 +278,10 @@ def _ended_before(earlier: _Stream, later: _Stream) -> bool:
 
 def _in(point: _Point, start: int | None, stop: int | None) -> bool:
     return (start is None or point.step >= start) and (stop is None or point.step < stop)
+
+
+def _first(item: tuple[tuple[str, Kind], list[_Point]]) -> tuple[str, Kind]:
+    return item[0]
 
 
 def _summary(points: Sequence[_Point]) -> KeySummary:

@@ -1,7 +1,8 @@
-"""Reading back what a program has staged, for the tests of the SDK."""
+"""Reading back what a program has logged, for the tests of the SDK."""
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from runlore.core.metric import Value
 from runlore.wire import spool
 
 ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
+ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 
 
 class Read(NamedTuple):
@@ -22,12 +24,12 @@ class Read(NamedTuple):
     def of(self, kind: int) -> list[JsonObject]:
         return [content for found, content in self.objects if found == kind]
 
+    @property
+    def role(self) -> str:
+        return str(self.of(spool.HEADER)[0]["role"])
 
-def writer_folders(staging: Path) -> list[Path]:
-    return sorted(path.parent for path in staging.glob("runlore-*/*/*/target"))
 
-
-def stream_of(folder: Path) -> bytes:
+def staged(folder: Path) -> bytes:
     """Join a writer's segments; each is as long as the next one's name says."""
     names = sorted(name for name in os.listdir(folder) if len(name) == 20 and name.isdigit())
     parts = []
@@ -52,11 +54,23 @@ def read(data: bytes) -> Read:
     return found
 
 
-def read_all(staging: Path) -> list[Read]:
-    return [read(stream_of(folder)) for folder in writer_folders(staging)]
+def settled(home: Path) -> list[Read]:
+    """Read the streams on the disk, the main writer's first."""
+    paths = sorted((home / "spool").glob("*/*/*/*/*.rlspool"))
+    return sorted(
+        (read(path.read_bytes()) for path in paths), key=lambda found: found.role != "main"
+    )
 
 
-def losses(reads: Sequence[Read]) -> Iterator[float]:
-    for found in reads:
-        for _, values in found.rows:
-            yield float(values["loss"])
+def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def ended(home: Path, count: int) -> list[Read]:
+    """Wait until so many streams have come to their end, and read them."""
+    until(lambda: sum(found.kinds[-1] in ENDS for found in settled(home)) >= count)
+    return settled(home)

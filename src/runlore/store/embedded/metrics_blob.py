@@ -1,0 +1,101 @@
+"""Blobs of metric history: arrays and texts, compressed, each with a version and a checksum."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from runlore.errors import DamageError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_VERSION = 1
+_HEAD = struct.Struct("<BI")
+_LEVEL = 1
+
+
+def seal(body: bytes) -> bytes:
+    """Compress a body and put version and checksum before it."""
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(body)
+    return _HEAD.pack(_VERSION, zlib.crc32(packed)) + packed
+
+
+def unseal(blob: bytes, name: str) -> bytes:
+    """Return the body of a blob; `name` says in an error which one it is.
+
+    Raises:
+        DamageError: the blob is not what was written, or of a newer version.
+    """
+    try:
+        version, crc = _HEAD.unpack_from(blob)
+        packed = memoryview(blob)[_HEAD.size :]
+        if version == _VERSION and zlib.crc32(packed) == crc:
+            return zstandard.ZstdDecompressor().decompress(packed)
+    except (struct.error, zstandard.ZstdError):
+        version = None
+    if version is not None and version > _VERSION:
+        raise DamageError(
+            f"{name} has version {version}, this Runlore reads version {_VERSION}; "
+            "upgrade Runlore",
+            offset=0,
+        )
+    raise DamageError(
+        f"{name} is damaged: its checksum does not match its {len(blob)} bytes; "
+        "restore the file from a backup or delete the run",
+        offset=0,
+    )
+
+
+def pack_ints(columns: Sequence[Ints]) -> bytes:
+    """Pack integer columns of one length as differences, byte planes apart."""
+    stacked = np.array(columns, dtype=np.int64)
+    stacked[:, 1:] -= stacked[:, :-1].copy()
+    return seal(_planes(stacked.view(np.uint8)))
+
+
+def unpack_ints(blob: bytes, count: int, name: str) -> Ints:
+    """Unpack `count` integer columns, one per row of the result."""
+    body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
+    stacked = _together(body).view(np.int64).reshape(count, -1)
+    return np.cumsum(stacked, axis=1)
+
+
+def pack_floats(values: Floats) -> bytes:
+    """Pack a matrix of floats, row by row, byte planes apart."""
+    return seal(_planes(np.ascontiguousarray(values).view(np.uint8)))
+
+
+def unpack_floats(blob: bytes, count: int, name: str) -> Floats:
+    """Unpack a matrix with `count` columns."""
+    body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
+    return _together(body).view(np.float64).reshape(-1, count)
+
+
+def pack_texts(texts: Sequence[str]) -> bytes:
+    """Pack strings: their lengths, then themselves."""
+    encoded = [text.encode() for text in texts]
+    return seal(struct.pack(f"<{len(encoded)}I", *map(len, encoded)) + b"".join(encoded))
+
+
+def unpack_texts(blob: bytes, count: int, name: str) -> list[str]:
+    """Unpack `count` strings."""
+    body = unseal(blob, name)
+    texts = []
+    at = 4 * count
+    for length in struct.unpack_from(f"<{count}I", body):
+        texts.append(str(body[at : at + length], "utf-8"))
+        at += length
+    return texts
+
+
+def _planes(flat: NDArray[np.uint8]) -> bytes:
+    # The first bytes of all numbers, then the second ones: neighbours alike compress far better.
+    return flat.reshape(-1, 8).T.tobytes()
+
+
+def _together(body: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(body.reshape(8, -1).T).reshape(-1)

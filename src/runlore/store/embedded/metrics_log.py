@@ -1,0 +1,257 @@
+"""The commit log of metric history: what was acknowledged and is not packed yet, and who wrote it.
+
+One `log.db` for all projects. A committed piece is durable; a packer moves it to a history file
+and removes it here.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from runlore.errors import ConflictError, UnavailableError
+from runlore.store.embedded.metrics_blob import seal, unseal
+from runlore.store.embedded.metrics_decode import Progress, Token
+
+SCHEMA_VERSION = 1
+_TABLES = """
+CREATE TABLE project (id INTEGER PRIMARY KEY, owner TEXT, name TEXT) STRICT;
+CREATE TABLE run (id INTEGER PRIMARY KEY, project INTEGER, name TEXT, deleted INTEGER) STRICT;
+CREATE TABLE writer (id INTEGER PRIMARY KEY, run INTEGER, name TEXT, progress TEXT) STRICT;
+CREATE TABLE piece (seq INTEGER PRIMARY KEY, writer INTEGER, stop INTEGER, body BLOB) STRICT;
+CREATE TABLE declared (id INTEGER PRIMARY KEY, writer INTEGER, frames BLOB) STRICT;
+CREATE TABLE rewind (id INTEGER PRIMARY KEY, run INTEGER, step INTEGER, stored TEXT) STRICT;
+CREATE INDEX piece_writer ON piece (writer);
+CREATE INDEX declared_writer ON declared (writer);
+CREATE INDEX writer_run ON writer (run);
+"""
+
+ALIVE, TOMBSTONE, PURGED = 0, 1, 2
+"""States of a run: purged means that its history is gone from the disk, too."""
+
+
+class Rewind(NamedTuple):
+    """A rewind to `step`; `stored` says per writer how many bytes it covers."""
+
+    step: int
+    stored: dict[int, int]
+
+
+class Piece(NamedTuple):
+    """A committed piece of a stream: its frames up to byte `stop`."""
+
+    seq: int
+    writer: int
+    stop: int
+    data: bytes
+
+
+@dataclass(kw_only=True)
+class Changes:
+    """What one commit writes."""
+
+    projects: list[tuple[int, str, str]] = field(default_factory=list)
+    runs: list[tuple[int, int, str, int]] = field(default_factory=list)
+    writers: list[tuple[int, int, str, str]] = field(default_factory=list)
+    pieces: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    declared: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class FolderLock:
+    """Holds a folder for this process, so that no other opens the same files."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise ConflictError(
+                f"the data folder {str(folder)!r} is in use by process {pid}; "
+                "stop that server or choose another folder with --data"
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        os.close(self._file)
+
+
+def open_database(path: Path, tables: str) -> sqlite3.Connection:
+    """Open a database of this store, making it if it is new.
+
+    Raises:
+        ConflictError: a newer Runlore wrote it.
+        UnavailableError: it cannot be opened or made now.
+    """
+    with translated(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise ConflictError(
+                    f"{str(path)!r} has schema version {version}, this Runlore reads version "
+                    f"{SCHEMA_VERSION}; upgrade Runlore or choose another folder with --data"
+                )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if version == 0:
+                connection.executescript(
+                    f"BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn a disk that is full or fails into UnavailableError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UnavailableError(
+            f"cannot write {str(path)!r} now: {error}; free space on its disk"
+        ) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Commit what happens inside, or nothing of it."""
+    with translated(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+class Log:
+    """The file `log.db`. Not safe to call from several threads at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.db"
+        self._db = open_database(self.path, _TABLES)
+        (self.last_seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM piece").fetchone()
+
+    def commit(self, changes: Changes) -> None:
+        """Write changes durably, all or none."""
+        with transaction(self._db, self.path):
+            many = self._db.executemany
+            if changes.projects:
+                many("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
+            if changes.runs:
+                many("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+            many("INSERT OR REPLACE INTO writer VALUES (?, ?, ?, ?)", changes.writers)
+            many("INSERT INTO piece VALUES (?, ?, ?, ?)", changes.pieces)
+            if changes.declared:
+                many("INSERT INTO declared (writer, frames) VALUES (?, ?)", changes.declared)
+
+    def projects(self) -> dict[int, tuple[str, str]]:
+        """Return owner and name of each project by its number."""
+        rows = self._db.execute("SELECT id, owner, name FROM project")
+        return {number: (owner, name) for number, owner, name in rows}
+
+    def runs(self) -> Iterator[tuple[int, int, str, int]]:
+        """Yield number, project, name and state of each run."""
+        yield from self._db.execute("SELECT id, project, name, deleted FROM run")
+
+    def writers(self) -> Iterator[tuple[int, int, str, Progress]]:
+        """Yield number, run, name and progress of each writer."""
+        for number, run, name, progress in self._db.execute("SELECT * FROM writer"):
+            yield number, run, name, decode_progress(progress)
+
+    def rewinds(self) -> Iterator[tuple[int, Rewind]]:
+        """Yield the rewinds, in order, with their runs."""
+        for run, step, stored in self._db.execute("SELECT run, step, stored FROM rewind"):
+            yield run, Rewind(step, {int(w): n for w, n in json.loads(stored).items()})
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the pieces in the order of their commits."""
+        rows = self._db.execute("SELECT seq, writer, stop, body FROM piece ORDER BY seq")
+        for seq, writer, stop, body in rows:
+            name = f"piece {seq} of writer {writer} in {str(self.path)!r}"
+            yield Piece(seq, writer, stop, unseal(body, name))
+
+    def declared(self, writer: int) -> list[bytes]:
+        """Return the frames in which a writer declared keys and key sets."""
+        rows = self._db.execute(
+            "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
+        )
+        return [unseal(b, f"declaration {n} in {str(self.path)!r}") for n, b in rows]
+
+    def add_rewind(self, run: int, rewind: Rewind) -> None:
+        """Write a rewind durably."""
+        with transaction(self._db, self.path):
+            self._db.execute(
+                "INSERT INTO rewind (run, step, stored) VALUES (?, ?, ?)",
+                (run, rewind.step, json.dumps(rewind.stored)),
+            )
+
+    def bury(self, changes: Changes, run: int) -> int:
+        """Leave only a tombstone of a run; return the bytes that its pieces took."""
+        of_run = "writer IN (SELECT id FROM writer WHERE run = ?)"
+        with transaction(self._db, self.path):
+            self._db.executemany("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
+            self._db.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+            self._db.execute("UPDATE run SET deleted = ? WHERE id = ?", (TOMBSTONE, run))
+            (freed,) = self._db.execute(
+                f"SELECT ifnull(sum(length(body)), 0) FROM piece WHERE {of_run}", (run,)
+            ).fetchone()
+            self._db.execute(f"DELETE FROM piece WHERE {of_run}", (run,))
+            self._db.execute(f"DELETE FROM declared WHERE {of_run}", (run,))
+            self._db.execute("DELETE FROM writer WHERE run = ?", (run,))
+            self._db.execute("DELETE FROM rewind WHERE run = ?", (run,))
+            return int(freed)
+
+    def purged(self, run: int) -> None:
+        """Note that a buried run's history is gone, too."""
+        with transaction(self._db, self.path):
+            self._db.execute("UPDATE run SET deleted = ? WHERE id = ?", (PURGED, run))
+
+    def forget(self, seqs: Sequence[int]) -> None:
+        """Remove pieces that are packed; need not be durable, for packing skips them again."""
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with transaction(self._db, self.path):
+                self._db.executemany("DELETE FROM piece WHERE seq = ?", [(s,) for s in seqs])
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
+    def limit_pages(self, pages: int) -> None:
+        """Let the file grow to this many pages at most, as a quota; 0 is no limit."""
+        self._db.execute(f"PRAGMA max_page_count = {pages or 2**30}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def encode_progress(progress: Progress) -> str:
+    """Encode what is known of a stream as JSON."""
+    return json.dumps(astuple(progress))
+
+
+def decode_progress(text: str) -> Progress:
+    """Decode what `encode_progress` made."""
+    *plain, tokens = json.loads(text)
+    restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
+    names = Progress.__slots__[:-1]
+    return Progress(**dict(zip(names, plain, strict=True)), row_tokens=tuple(restored))
+
+
+def sealed(data: bytes) -> bytes:
+    """Seal the bytes of a piece or of declarations."""
+    return seal(data)
