@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.sdk.streams import Read, read, staged
 
 from runlore.core.metric import Value
 from runlore.errors import UsageError
@@ -20,6 +19,7 @@ from runlore.sdk import spool as sdk_spool
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
 from runlore.wire import spool
+from tests.unit.sdk.streams import Read, read, staged
 
 _numbers = itertools.count()
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.unit.sdk.streams import Read, settled
 
 import runlore
 from runlore.errors import UsageError
 from runlore.wire import spool
+from tests.unit.sdk.streams import Read, settled
 
 
 def the_stream(home: Path) -> Read:
