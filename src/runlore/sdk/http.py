@@ -137,7 +137,7 @@ class Connection:
             refused = error
         try:
             answer = _Reader(self._socket, self.url, deadline).answer()
-        except (OSError, EOFError):
+        except (ConnectionResetError, BrokenPipeError, EOFError):
             raise refused or EOFError() from None
         if refused or answer.headers.get("connection", "").lower() == "close":
             self.close()

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 import zlib
+from bisect import bisect_right
 from typing import NamedTuple
 
 from runlore.errors import DamageError
@@ -152,7 +153,8 @@ class Staged:
         self.folder = folder
         # Protects the list of segments: one thread reads them while another removes some.
         self._lock = threading.Lock()
-        self._segments = self._list()
+        # Those up to `tail`; the next one is found by its name when the frames reach it.
+        self._segments = self._first()
         self.tail = self._segments[0] if self._segments else 0
         self.last_kind = 0
         self.damage: str | None = None
@@ -172,7 +174,7 @@ class Staged:
         """Look for new frames; tell whether there were any."""
         before = self.tail
         if not self._segments:
-            self._segments = self._list()
+            self._segments = self._first()
             if not self._segments:
                 return False
             self.tail = max(self.tail, self._segments[0])
@@ -218,13 +220,14 @@ class Staged:
         self.damage = None
         self.scan()
 
-    def _list(self) -> list[int]:
+    def _first(self) -> list[int]:
         names = os.listdir(self.folder)
-        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())
+        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
 
     def _scan_segment(self, size: int) -> bool:
-        """Read the newest segment once from `tail` on; tell whether `tail` moved."""
-        start = self._segments[-1]
+        """Read the segment of `tail` once from there on; tell whether `tail` moved."""
+        # Not the newest: a sender that comes late finds several.
+        start = self._segments[bisect_right(self._segments, self.tail) - 1]
         try:
             fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
         except FileNotFoundError:
@@ -289,7 +292,7 @@ class Staged:
         return False
 
     def _next_segment(self) -> bool:
-        if self.tail == self._segments[-1]:
+        if self.tail in self._segments:
             return False
         if not os.path.exists(os.path.join(self.folder, segment_name(self.tail))):
             return False
