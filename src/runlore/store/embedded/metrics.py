@@ -235,6 +235,12 @@ class EmbeddedMetricStore:
                 self._pack([writer])
         self._forget(at_least=1)
 
+    def limit_pages(self, pages: int) -> None:
+        """Let the commit log grow to this many pages of 4 KiB at most; 0 is no limit."""
+        with self._committing:
+            if self._log is not None:
+                self._log.limit_pages(pages)
+
     def close(self) -> None:
         """Finish the pack that runs now and let go of the files; the log keeps the rest."""
         with self._wake:
@@ -383,6 +389,8 @@ class EmbeddedMetricStore:
     def _view(self, ref: RunRef) -> Iterator[RunView | None]:
         """Take a snapshot of a run; None of one that is unknown or deleted."""
         with self._state:
+            if self._closed:
+                raise ConflictError("this store is closed; open it again")
             run = self._runs.get(ref)
             if run is None or run.state != ALIVE:
                 history = view = None
@@ -429,7 +437,7 @@ class EmbeddedMetricStore:
             if key in self._summaries:
                 self._summaries.move_to_end(key)
                 return self._summaries[key]
-        summary = reader.summary(writer, run_name)
+        summary = reader.summary(writer, run_name, published)
         with self._state:
             self._summaries[key] = summary
             if len(self._summaries) > _KNOWN_SUMMARIES:
@@ -447,7 +455,8 @@ class EmbeddedMetricStore:
 
     def _purge(self, run: _Run) -> int:
         """Remove a buried run's history from the disk."""
-        history = self._history(run.project, make=False)
+        with self._state:
+            history = self._history(run.project, make=False)
         freed = history.delete(run.id) if history is not None else 0
         with self._committing:
             if self._log is not None:

@@ -237,7 +237,7 @@ class StreamDecoder:
             steps = reader.int64(starts + 13)
             good = (kinds == spool.ROW) & (steps <= MAX_STEP) & (steps >= -MAX_STEP)
             sets = reader.uint32(starts + 9)
-            for set_id in np.unique(sets[good]).tolist():
+            for set_id in _distinct(sets[good]):
                 columns = self._set(set_id)
                 size = -1 if columns is None else 21 + 8 * len(columns.cells)
                 good &= (sets != set_id) | (lengths == size)
@@ -282,7 +282,7 @@ class StreamDecoder:
         blocks: list[tuple[Columns, Ints, Floats, list[list[str]]]] = []
         is_set = reader.bytes[starts + 8] == spool.ROW
         sets = reader.uint32(starts + 9)
-        for set_id in np.unique(sets[is_set]).tolist():
+        for set_id in _distinct(sets[is_set]):
             members = np.flatnonzero(is_set & (sets == set_id))
             groups[members] = len(tokens)
             tokens.append(set_id)
@@ -460,6 +460,13 @@ def _walk(data: bytes, at: int) -> tuple[Ints, Ints]:
     starts.append(np.array(some_starts, dtype=np.int64))
     lengths.append(np.array(some_lengths, dtype=np.int64))
     return np.concatenate(starts), np.concatenate(lengths)
+
+
+def _distinct(numbers: Ints) -> list[int]:
+    if len(numbers) and (numbers == numbers[0]).all():
+        return [int(numbers[0])]
+    found: list[int] = np.unique(numbers).tolist()
+    return found
 
 
 def _equal_frames(data: bytes, at: int, length: int) -> int:
