@@ -380,6 +380,7 @@ def _hook() -> None:
     _process.is_hooked = True
     atexit.register(_at_exit)
     os.register_at_fork(after_in_child=_after_fork)
+    _follow_multiprocessing()
     _watch_exit()
 
 
@@ -407,7 +408,20 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     for run in _process.live.values():
         run._become_child()
-    # A child of multiprocessing leaves by os._exit, which runs no atexit handlers but these.
+    _follow_multiprocessing()
+
+
+def _follow_multiprocessing() -> None:
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and _process.live:
+    if util is not None:
+        # A child forgets the finalizers of before when it is set up, and then calls this.
+        util.register_after_fork(_process, _end_with_multiprocessing)
+        _end_with_multiprocessing(_process)
+
+
+def _end_with_multiprocessing(_: object) -> None:
+    """In a child of multiprocessing, end when it ends: it leaves without atexit handlers."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
         util.Finalize(None, _at_exit, exitpriority=0)

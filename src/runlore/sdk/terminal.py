@@ -112,7 +112,8 @@ def sparkline(points: Sequence[tuple[int, float]], width: int) -> str:
     low, high = min(means), max(means)
     if not isfinite(high - low):
         return ""
-    if high == low:
+    if high - low <= 1e-9 * max(abs(high), abs(low)):
+        # Rounding in the means must not look like a shape.
         return _BARS[3] * width
     top = len(_BARS) - 1
     return "".join(_BARS[round((mean - low) / (high - low) * top)] for mean in means)
