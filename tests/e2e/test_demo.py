@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runlore.testing.serving import free_port
 from tests.e2e.places import surroundings
 from tools.page import is_built
 from tools.paths import ROOT
@@ -26,7 +27,7 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> str:
 
 
 def test_the_demo_trains_eight_networks_and_every_point_arrives(tmp_path: Path) -> None:
-    variables = surroundings(tmp_path)
+    variables = surroundings(tmp_path, f"http://127.0.0.1:{free_port()}")
 
     said = _run([str(_RUNLORE), "demo", "--exit"], tmp_path, variables)
 
@@ -67,7 +68,7 @@ def test_an_installed_wheel_runs_the_demo_without_node(wheel: Path, tmp_path: Pa
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", f"{wheel}[server]"]
     _run(install, tmp_path, dict(os.environ))
-    variables = surroundings(tmp_path)
+    variables = surroundings(tmp_path, f"http://127.0.0.1:{free_port()}")
     # A folder with nothing in it but what Python itself may call: no node, no npm.
     empty = tmp_path / "bin"
     empty.mkdir()

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.places import serving, surroundings
+from runlore.testing.serving import ServerProcess
+from tests.e2e.places import surroundings
 from tools.paths import ROOT
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,9 +38,9 @@ def _blocks() -> list[Block]:
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    found = surroundings(tmp_path_factory.mktemp("docs"))
-    with serving(found):
-        yield found
+    folder = tmp_path_factory.mktemp("docs")
+    with ServerProcess(folder / "server") as server:
+        yield surroundings(folder, server.url)
 
 
 def test_there_are_blocks_to_run() -> None:

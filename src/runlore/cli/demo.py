@@ -153,8 +153,9 @@ class Demo:
             training = self.is_training()
             if not training and deadline == float("inf"):
                 deadline = time.monotonic() + _DELIVERED_S
-            logged = self._logged.read()
+            # In this order: what is counted as delivered is never more than what is logged.
             delivered = delivered_points(self._url, PROJECT, self._runs)
+            logged = self._logged.read()
             progress(sum(logged.values()), sum(delivered.values()))
             if not training and self._logged.all_ended and delivered == logged:
                 return sum(delivered.values())

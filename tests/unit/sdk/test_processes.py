@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.sdk.streams import ended, settled, until
 
 from runlore.wire import spool
+from tests.unit.sdk.streams import ended, settled, until
 
 
 def run_program(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
