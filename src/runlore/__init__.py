@@ -8,6 +8,7 @@ from runlore.version import __version__
 # Type checkers take this name for true; the module `typing` is not worth loading for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runlore.sdk.api import Api
     from runlore.sdk.documents import Config, Summary
     from runlore.sdk.run import Run
     from runlore.sdk.start import define_metric, finish, flush, init, log
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     summary: Summary
 
 __all__ = [
+    "Api",
     "Run",
     "__version__",
     "config",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Api": "api",
     "Run": "run",
     "define_metric": "start",
     "finish": "start",

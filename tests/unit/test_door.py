@@ -19,7 +19,7 @@ def test_every_public_name_has_a_docstring_and_an_example() -> None:
     seen = 0
     for name in runlore._HOMES:
         text = inspect.getdoc(getattr(runlore, name)) or ""
-        assert text.endswith((")", 'run.log({"loss": 0.5})')) or "Example:" in text, name
+        assert "Example:" in text, name
         seen += 1
     assert seen == len(runlore._HOMES) > 5
 

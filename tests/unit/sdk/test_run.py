@@ -231,7 +231,7 @@ def test_a_wrong_init_says_what_was_expected(
         ({"name": 3}, "metric must be a key, got int 3"),
         ({"name": "a*b"}, "has one '\\*' and at its end, got 'a\\*b'"),
         ({"name": "a", "goal": "up"}, "goal must be 'minimize' or 'maximize', got 'up'"),
-        ({"name": "a", "summary": "most"}, "summary must be some of best, first"),
+        ({"name": "a", "summary": "most"}, "summary must be one of best, last"),
         ({"name": "a", "step_metric": ""}, "a key must have at least one character"),
     ],
 )
