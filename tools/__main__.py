@@ -64,7 +64,8 @@ def _demo(*, end: bool) -> int:
     board = Board("demo")
     environment.set_up(board, environment.python_packages)
     command = [in_venv("python"), "-m", "tools.demo", *(["--exit"] if end else [])]
-    return subprocess.run(command, check=False).returncode
+    # Replaced rather than waited for: Ctrl-C is for the demo, which ends what it started.
+    os.execv(command[0], command)
 
 
 def _serve(rest: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -81,3 +82,35 @@ def test_an_installed_wheel_runs_the_demo_without_node(wheel: Path, tmp_path: Pa
 
     assert "points have arrived" in said
     assert str(tmp_path / "venv") in said
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, sent: int) -> None:
+    variables = surroundings(tmp_path, f"http://127.0.0.1:{free_port()}")
+    with subprocess.Popen(
+        [str(_RUNLORE), "demo"], env=variables, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        said = ""
+        while "watch them at" not in said:
+            said = demo.stdout.readline()
+            assert said
+
+        demo.send_signal(sent)
+        demo.wait(timeout=60)
+
+    left = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if _mentions(path, variables["RUNLORE_URL"].rpartition(":")[2])
+        or _mentions(path.with_name("environ"), str(tmp_path), unless="sender.py")
+    ]
+    assert left == []
+
+
+def _mentions(path: Path, word: str, *, unless: str = "\0\0") -> bool:
+    try:
+        command = path.with_name("cmdline").read_bytes()
+        return word.encode() in path.read_bytes() and unless.encode() not in command
+    except OSError:
+        return False
