@@ -191,7 +191,7 @@ def test_a_folder_of_a_newer_runlore_is_refused_with_the_way_out(
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(ConflictError, match="schema version 99.*upgrade Runlore"):
-        EmbeddedMetricStore(tmp_path).keys(a_run())
+        EmbeddedMetricStore(tmp_path)
 
 
 def test_a_quota_that_is_reached_refuses_the_append_and_keeps_what_was_there(

@@ -9,7 +9,8 @@ from runlore.store.embedded.metrics_log import refuse_newer
 from runlore.store.embedded.metrics_summary import Summary
 
 _KNOWN_SUMMARIES = 4096
-# The header of a SQLite file has `user_version` here, big-endian.
+# What a SQLite file begins with, and where it has `user_version`, big-endian.
+_MAGIC = b"SQLite format 3\0"
 _VERSION_AT = slice(60, 64)
 
 
@@ -28,7 +29,8 @@ class Histories:
         for path in folder.glob("*.db"):
             with path.open("rb") as file:
                 head = file.read(_VERSION_AT.stop)
-            refuse_newer(path, int.from_bytes(head[_VERSION_AT], "big"))
+            if head.startswith(_MAGIC):
+                refuse_newer(path, int.from_bytes(head[_VERSION_AT], "big"))
 
     def find(self, project: int) -> History | None:
         """Return a project's history, if there is one."""
