@@ -235,10 +235,11 @@ class History:
         (number,) = self._db.execute("SELECT ifnull(max(born), 0) FROM summary").fetchone()
         self.published = int(number)
 
-    def applied(self) -> dict[int, Progress]:
-        """Return how far each writer is packed."""
-        rows = self._db.execute("SELECT writer, progress FROM applied")
-        return {writer: decode_progress(progress) for writer, progress in rows}
+    def applied(self, writer: int) -> Progress:
+        """Return how far a writer is packed."""
+        rows = self._db.execute("SELECT progress FROM applied WHERE writer = ?", (writer,))
+        (progress,) = rows.fetchone() or (None,)
+        return decode_progress(progress)
 
     def borrow(self) -> HistoryReader:
         """Lend a reader with a fresh snapshot; give it back with `give_back`."""

@@ -8,7 +8,7 @@ from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import unseal
 from runlore.store.embedded.metrics_decode import Progress, StreamDecoder
 from runlore.store.embedded.metrics_histories import Histories
-from runlore.store.embedded.metrics_log import Log, Piece
+from runlore.store.embedded.metrics_log import Log, Piece, translated
 from runlore.store.embedded.metrics_tail import Memory, Run, Writer, tail_piece
 
 _logger = logging.getLogger(__name__)
@@ -56,7 +56,6 @@ class _Replay:
         self._histories = histories
         self._memory = memory
         self._writers = writers
-        self._applied: dict[int, dict[int, Progress] | DamageError] = {}
         self._told: set[int] = set()
 
     def run(self) -> None:
@@ -79,17 +78,11 @@ class _Replay:
 
     def _packed(self, writer: Writer) -> Progress:
         """Return how far a writer is packed."""
-        project = writer.run.project
-        if project not in self._applied:
-            try:
-                history = self._histories.find(project)
-                self._applied[project] = history.applied() if history is not None else {}
-            except DamageError as error:
-                self._applied[project] = error
-        applied = self._applied[project]
-        if isinstance(applied, DamageError):
-            raise applied
-        return applied.get(writer.id, Progress())
+        history = self._histories.find(writer.run.project)
+        if history is None:
+            return Progress()
+        with translated(history.path):
+            return history.applied(writer.id)
 
     def _take(self, piece: Piece, writer: Writer) -> None:
         """Add a piece to its writer's tail."""

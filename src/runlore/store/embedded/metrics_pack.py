@@ -140,17 +140,17 @@ class Packer:
         """Remove from the log what is packed, a batch at a time."""
         memory = self._memory
         while True:
-            with memory.changed:
-                batch = memory.packed_seqs[:_FORGET_PIECES]
-                packed = {w.id: w.packed for _, w in batch if w.packed is not None}
-            if len(batch) < at_least:
-                return
             with self._log.lock:
                 if memory.is_closed:
                     return
+                with memory.changed:
+                    batch = memory.packed_seqs[:_FORGET_PIECES]
+                    packed = {w.id: w.packed for _, w in batch if w.packed is not None}
+                if len(batch) < at_least:
+                    return
                 self._log.forget([seq for seq, _ in batch], packed)
-            with memory.changed:
-                del memory.packed_seqs[: len(batch)]
+                with memory.changed:
+                    del memory.packed_seqs[: len(batch)]
 
 
 def _packing(writer: Writer, pieces: Sequence[TailPiece]) -> Packing:
