@@ -9,6 +9,7 @@ import pytest
 
 from runlore.errors import ConflictError, DamageError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
+from runlore.store.embedded.metrics_blob import seal
 from runlore.store.metrics import SpoolPiece, Stored
 from runlore.testing.metric_contract import a_curve, steps_and_values
 from runlore.testing.spools import SpoolBuilder, a_run
@@ -252,3 +253,27 @@ def test_a_history_file_that_is_no_database_stops_only_its_project(
     assert len(told(caplog)) == 2
     store.close()
     EmbeddedMetricStore(tmp_path).close()
+
+
+def test_what_nobody_foresaw_in_one_project_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurt, sound = a_curve([1.0]), a_curve([2.0], run=a_run(project="other"), writer="w-2")
+    store = EmbeddedMetricStore(tmp_path)
+    store.append([hurt.piece(), sound.piece()])
+    store.settle()
+    store.close()
+    db = sqlite3.connect(tmp_path / HISTORY)
+    db.execute("UPDATE summary SET body = ?", (seal(b""),))
+    db.commit()
+    db.close()
+    store = EmbeddedMetricStore(tmp_path)
+    for round_number in range(2):
+        for builder in (hurt, sound):
+            done = len(builder.frames)
+            builder.log({"loss": 3.0}, step=10 + round_number)
+            builder.end()
+            store.append([builder.piece(done)])
+        wait_until(lambda: waiting(tmp_path) == [hurt.writer])
+    assert len([line for line in told(caplog) if "cannot be packed" in line]) == 1
+    store.close()

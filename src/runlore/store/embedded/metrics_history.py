@@ -52,6 +52,7 @@ CREATE TABLE summary (
 ) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
 CREATE INDEX block_run ON block (run);
+CREATE INDEX block_dead ON block (dead) WHERE dead NOT NULL;
 CREATE INDEX columns_run ON columns (run);
 """
 # A segment's id is its block's id shifted by this, plus its number: first numbers, then texts.

@@ -86,8 +86,12 @@ class Packer:
                 self._pack(writers)
             except RunloreError as error:
                 troubles.append(str(error))
+            except Exception as error:  # the top of the thread, which must live on
+                troubles.append(f"project {writers[0].run.project}: {error!r}")
+                if troubles[-1] not in self._told:
+                    _logger.exception("a project's history cannot be packed")
         try:
-            self._forget(at_least=_FORGET_PIECES if due else 1)
+            self._forget(at_least=_FORGET_PIECES if due and not troubles else 1)
         except RunloreError as error:
             troubles.append(str(error))
         return troubles
