@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from runlore.errors import ConflictError, DamageError
+from runlore.services.frames import check_piece
+from runlore.services.ingest import Change, Ingest, Receipt
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_blob import seal
 from runlore.store.metrics import SpoolPiece, Stored
 from runlore.testing.metric_contract import a_curve, steps_and_values
+from runlore.testing.runs import ReferenceRunStore
 from runlore.testing.spools import SpoolBuilder, a_run
 
 HISTORY = "history/1.db"
@@ -105,6 +108,41 @@ def test_a_writer_counts_as_stored_up_to_a_damaged_piece_and_is_asked_for_the_re
     store = EmbeddedMetricStore(tmp_path)
     assert told(caplog) == []
     assert steps_and_values(store, hurt.run, "loss") == expected
+    store.close()
+
+
+def test_a_sender_that_goes_on_behind_damage_is_told_where_to_begin_again(
+    tmp_path: Path,
+) -> None:
+    builder = a_long_curve(6)
+    catalog = ReferenceRunStore()
+    heard: list[Change] = []
+
+    def send(first: int) -> Receipt:
+        piece = builder.piece(first)
+        checked = check_piece(piece.run, piece.writer, piece.offset, piece.data)
+        answer = ingest.submit(checked)
+        assert answer is not None
+        return answer.result(10)
+
+    store = EmbeddedMetricStore(tmp_path)
+    store.append(rowwise(builder, 0, len(builder.frames)))
+    ingest = Ingest(store, catalog, tell=heard.extend)
+    acknowledged = send(0)
+    assert acknowledged.next == len(builder.data)
+    ingest.close()
+    store.close()
+    damage(tmp_path, "log.db", "piece", "body", "seq = 6")
+    store = EmbeddedMetricStore(tmp_path)
+    ingest = Ingest(store, catalog, tell=heard.extend)
+    done = len(builder.frames)
+    builder.log({"loss": 6.0}, step=6)
+    refused = send(done)
+    assert isinstance(refused.error, ConflictError)
+    assert refused.next == builder.edges[5]
+    assert send(5) == Receipt(next=len(builder.data), points=7)
+    assert [step for step, _ in steps_and_values(store, builder.run, "loss")] == list(range(7))
+    ingest.close()
     store.close()
 
 
