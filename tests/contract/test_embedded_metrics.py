@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runlore.errors import ConflictError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.metrics import MetricStore, SpoolPiece, Stored
 from runlore.testing.metric_contract import a_curve
@@ -59,3 +60,20 @@ def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:
     log = sqlite3.connect(tmp_path / "log.db")
     assert log.execute("SELECT count(*) FROM piece").fetchone() == (0,)
     log.close()
+
+
+def test_rows_that_are_being_read_when_the_store_is_closed_come_to_their_end(
+    tmp_path: Path,
+) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    packed, waiting = a_curve([1.0, 2.0]), a_curve([3.0], writer="w-2")
+    store.append([packed.piece()])
+    store.settle()
+    store.append([waiting.piece()])
+    rows = store.rows(a_run())
+    first = next(rows)
+    store.close()
+    assert [row.values["loss"] for row in (first, *rows)] == [1.0, 3.0, 2.0]
+    with pytest.raises(ConflictError, match="closed"):
+        store.keys(a_run())
+    EmbeddedMetricStore(tmp_path).close()
