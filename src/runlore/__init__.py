@@ -1,5 +1,63 @@
-"""Runlore keeps everything that machine-learning people try, and lets them ask it questions."""
+"""Runlore keeps everything that machine-learning people try, and lets them ask it questions.
+
+The names of `__all__` are loaded when they are first used: `import runlore` costs two modules.
+"""
 
 from runlore.version import __version__
 
-__all__ = ["__version__"]
+# Type checkers take this name for true; the module `typing` is not worth loading for it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runlore.sdk.api import Api
+    from runlore.sdk.documents import Config, Summary
+    from runlore.sdk.run import Run
+    from runlore.sdk.start import define_metric, finish, flush, init, log
+
+    run: Run | None
+    config: Config
+    summary: Summary
+
+__all__ = [
+    "Api",
+    "Run",
+    "__version__",
+    "config",
+    "define_metric",
+    "finish",
+    "flush",
+    "init",
+    "log",
+    "run",
+    "summary",
+]
+
+_HOMES = {
+    "Api": "api",
+    "Run": "run",
+    "define_metric": "start",
+    "finish": "start",
+    "flush": "start",
+    "init": "start",
+    "log": "start",
+}
+_CURRENT = {"config": "current_config", "run": "current_run", "summary": "current_summary"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _CURRENT:
+        # Not kept: the current run changes.
+        from runlore.sdk import start
+
+        found: object = getattr(start, _CURRENT[name])()
+        return found
+    if name not in _HOMES:
+        raise AttributeError(f"module 'runlore' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"runlore.sdk.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ class Group(NamedTuple):
 
 BARE = (
     Group("serve", "runlore.cli.serve:serve", "Take what programs log, and show it."),
+    Group("demo", "runlore.cli.demo:demo", "Train eight small networks and watch them."),
     Group("sync", "runlore.cli.sync:sync", "Deliver the spools of this machine to a server."),
 )
 NOUNS = (

@@ -1,0 +1,241 @@
+"""Config and summary: what a program says about its run, kept as JSON documents."""
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, NoReturn
+
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Value
+from runlore.errors import UsageError
+from runlore.sdk.values import described, shown
+
+_MAX_DEPTH = 32
+_MAX_ELEMENTS = 10_000
+
+
+def to_json(value: object, depth: int = 0) -> JsonValue:
+    """Turn any value into JSON.
+
+    None, bools, numbers and strings stay; dicts, dataclasses and namespaces become objects;
+    lists, tuples, sets and arrays of at most 10,000 elements become lists; scalars of any
+    library become numbers; everything else, and what is nested deeper than 32, becomes its str().
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(str.__str__(value))
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if depth >= _MAX_DEPTH:
+        return _text(str(value))
+    fields = as_mapping(value)
+    if fields is not None:
+        return {key: to_json(item, depth + 1) for key, item in fields.items()}
+    if isinstance(value, set | frozenset):
+        return [to_json(item, depth + 1) for item in sorted(value, key=str)]
+    if isinstance(value, list | tuple | range):
+        return [to_json(item, depth + 1) for item in value]
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return _array(value, depth)
+    if isinstance(value, type) or callable(value):
+        name = getattr(value, "__qualname__", None)
+        if isinstance(name, str):
+            return _text(f"{getattr(value, '__module__', '')}.{name}")
+    return _text(str(value))
+
+
+def as_mapping(value: object) -> dict[str, object] | None:
+    """Return the fields of a dict, a dataclass or an argparse namespace; None for others."""
+    if isinstance(value, Mapping):
+        return {_text(str(key)): item for key, item in value.items()}
+    if isinstance(value, type):
+        return None
+    fields = getattr(value, "__dataclass_fields__", None)
+    if isinstance(fields, dict):
+        return {str(name): getattr(value, str(name), None) for name in fields}
+    if type(value).__name__ == "Namespace" and hasattr(value, "__dict__"):
+        return {str(name): item for name, item in vars(value).items()}
+    return None
+
+
+# A type checker cannot know what a program put into its config, and `config.lr * 2` must pass.
+class Section(dict[str, Any]):
+    """A part of the config: a dict whose changes are spooled, with attributes for its keys."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        super().__init__()
+        object.__setattr__(self, "_on_change", on_change)
+
+    def __setitem__(self, key: str, value: object) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(
+                f"the config has no {name!r}; it has {', '.join(map(repr, self)) or 'no keys'}"
+            ) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def update(self, *others: object, **values: object) -> None:
+        """Set keys from a dict, a dataclass, a namespace or keyword arguments."""
+        for other in (*others, values):
+            self._take(fields_of(other, "config"))
+        self._changed()
+
+    def setdefault(self, key: str, default: object = None) -> Any:  # noqa: ANN401
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, *_: object) -> NoReturn:
+        raise UsageError("a key of the config cannot be taken out; set it to None instead")
+
+    popitem = pop
+    clear = pop
+
+    def __ior__(self, other: object) -> "Section":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def _take(self, fields: Mapping[str, object]) -> None:
+        for key, value in fields.items():
+            super().__setitem__(key, self._held(to_json(value)))
+
+    def _held(self, value: JsonValue) -> JsonValue:
+        if not isinstance(value, dict):
+            return value
+        section = Section(self._changed)
+        section._take(value)
+        return section
+
+    def _changed(self) -> None:
+        on_change: Callable[[], None] = self.__dict__["_on_change"]
+        on_change()
+
+
+class Config(Section):
+    """What the run was configured with: a nested document, each change of which is spooled.
+
+    Args of `write`: the top-level keys that were touched, with their values.
+    """
+
+    def __init__(self, write: Callable[[JsonObject], None]) -> None:
+        super().__init__(lambda: None)
+        object.__setattr__(self, "_write", write)
+
+    def update(self, *others: object, **values: object) -> None:
+        """Set keys from a dict, a dataclass, a namespace or keyword arguments.
+
+        Scripts that pass `allow_val_change=True` find it accepted: a value may always change.
+        """
+        values.pop("allow_val_change", None)
+        touched: JsonObject = {}
+        for other in (*others, values):
+            fields = fields_of(other, "config")
+            self._take(fields)
+            touched.update({key: self[key] for key in fields})
+        if touched:
+            self.__dict__["_write"](touched)
+
+    def restore(self, values: JsonObject) -> None:
+        """Show what an earlier part of the run set, without spooling it again."""
+        self._take(values)
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def _held(self, value: JsonValue) -> JsonValue:
+        if not isinstance(value, dict):
+            return value
+        section = Section(lambda: self.__dict__["_write"](self._owner_of(section)))
+        section._take(value)
+        return section
+
+    def _owner_of(self, section: Section) -> JsonObject:
+        return {key: value for key, value in self.items() if value is section}
+
+
+class Summary(MutableMapping[str, JsonValue]):
+    """The last logged value of each key; what is set here by hand wins and is spooled.
+
+    The server computes what `define_metric(summary=...)` asks for.
+    """
+
+    def __init__(
+        self, logged: Callable[[], dict[str, Value]], write: Callable[[JsonObject], None]
+    ) -> None:
+        self._logged = logged
+        self._write = write
+        self._set: JsonObject = {}
+
+    def __getitem__(self, key: str) -> JsonValue:
+        return self._set[key] if key in self._set else self._logged()[key]
+
+    def __setitem__(self, key: str, value: object) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        raise UsageError(
+            f"key {shown(key)} of the summary cannot be taken out; set it to None instead"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._logged(), **self._set})
+
+    def __len__(self) -> int:
+        return len({**self._logged(), **self._set})
+
+    def update(self, *others: object, **values: object) -> None:
+        """Set keys by hand, from a dict or keyword arguments."""
+        touched: JsonObject = {}
+        for other in (*others, values):
+            fields = fields_of(other, "summary")
+            touched.update({key: to_json(value) for key, value in fields.items()})
+        if touched:
+            self._set.update(touched)
+            self._write(touched)
+
+    def __repr__(self) -> str:
+        return f"Summary({ {**self._logged(), **self._set}!r})"
+
+
+def fields_of(value: object, noun: str) -> dict[str, object]:
+    """Return the fields of a dict, a dataclass or a namespace.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    fields = as_mapping(value)
+    if fields is None:
+        raise UsageError(
+            f"{noun} takes a dict, a dataclass or an argparse namespace, got "
+            f"{described(value)}; use vars() of it"
+        )
+    return fields
+
+
+def _array(value: object, depth: int) -> JsonValue:
+    count = 1
+    for size in getattr(value, "shape", ()):
+        count *= int(size)
+    to_list = getattr(value, "tolist", None)
+    if to_list is None or count > _MAX_ELEMENTS:
+        return _text(str(value))
+    plain: object = to_list()
+    return _text(str(value)) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode() if not text.isascii() else text

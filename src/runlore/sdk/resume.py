@@ -1,0 +1,120 @@
+"""What is known of a run that `init` is asked to continue: asked of the server, and read here."""
+
+import json
+import os
+import struct
+from typing import NamedTuple
+
+from runlore.core.json import JsonObject
+from runlore.core.run import RunRef
+from runlore.errors import DamageError
+from runlore.settings import Settings
+from runlore.wire import spool
+
+WAIT_SECONDS = 2.0
+_TAIL_BYTES = 256 * 1024
+_STEP = struct.Struct("<q")
+_STEP_AT = 5
+_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
+
+
+class Known(NamedTuple):
+    """What the server said about a run.
+
+    `is_answered` is False when it said nothing in time; `run` is None when there is no such run.
+    """
+
+    is_answered: bool
+    run: JsonObject | None
+
+
+def ask_server(settings: Settings, ref: RunRef) -> Known:
+    """Ask for a run once, for at most two seconds in all; no trouble of the network is raised."""
+    import threading
+
+    answers: list[Known] = []
+
+    def ask() -> None:
+        try:
+            answers.append(_get(settings, ref))
+        except (OSError, ValueError, ArithmeticError, LookupError):
+            return
+
+    # A look-up of a host's name has no time-out of its own, so it gets a thread.
+    thread = threading.Thread(target=ask, name="runlore-resume", daemon=True)
+    thread.start()
+    thread.join(WAIT_SECONDS)
+    return answers[0] if answers else Known(is_answered=False, run=None)
+
+
+def last_local_step(settings: Settings, host: str, ref: RunRef) -> int | None:
+    """Return the greatest step near the end of this machine's spools of a run, if any."""
+    folder = os.path.join(settings.home, "spool", host, ref.owner, ref.project, ref.run_id)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".rlspool")]
+    except OSError:
+        return None
+    steps = [_last_step(os.path.join(folder, name)) for name in names]
+    return max((step for step in steps if step is not None), default=None)
+
+
+def _get(settings: Settings, ref: RunRef) -> Known:
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(settings.url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=WAIT_SECONDS)
+    headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+    path = f"{parts.path}/api/v1/projects/{ref.owner}/{ref.project}/runs/{ref.run_id}"
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        body = response.read(16 * 1024 * 1024)
+    except http.client.HTTPException as error:
+        raise ValueError(str(error)) from error
+    finally:
+        connection.close()
+    if response.status in (404, 410):
+        return Known(is_answered=True, run=None)
+    found = json.loads(body) if response.status == 200 else None
+    if not isinstance(found, dict):
+        return Known(is_answered=False, run=None)
+    return Known(is_answered=True, run=found)
+
+
+def _last_step(path: str) -> int | None:
+    """Read the rows in the last part of a spool file, which may be large."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(0, size - _TAIL_BYTES)
+            file.seek(start)
+            data = file.read(_TAIL_BYTES)
+    except OSError:
+        return None
+    steps: list[int] = []
+    at = 0 if start == 0 else _first_edge(data)
+    try:
+        for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
+            if frame.kind in _ROWS:
+                steps.append(int(_STEP.unpack_from(frame.payload, _STEP_AT)[0]))
+    except DamageError:
+        # What stands before the damage is good.
+        pass
+    return max(steps, default=None)
+
+
+def _first_edge(data: bytes) -> int:
+    """Find where a frame begins in a piece that was cut out of a stream."""
+    size = len(data)
+    for at in range(min(size - 9, _TAIL_BYTES // 2)):
+        length = int.from_bytes(data[at : at + 4], "little")
+        if not 0 < length <= size - at - 8 or not 0 < data[at + 8] <= spool.LOST:
+            continue
+        try:
+            for _ in spool.whole_frames(data[at : at + 8 + length], offset=1):
+                return at
+        except DamageError:
+            continue
+    return size

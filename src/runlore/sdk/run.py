@@ -1,0 +1,436 @@
+"""A run as the user's program holds it: log, config, summary, finish."""
+
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+from runlore.core.json import JsonObject
+from runlore.core.run import RunRef
+from runlore.errors import UsageError
+from runlore.sdk import delivery, terminal, tree
+from runlore.sdk.documents import Config, Summary
+from runlore.sdk.goals import Goals, check_definition
+from runlore.sdk.launch import Launcher
+from runlore.sdk.names import writer_id
+from runlore.sdk.rows import Rows
+from runlore.sdk.spool import Stream
+from runlore.sdk.values import shown
+from runlore.settings import Settings
+from runlore.version import __version__
+from runlore.wire import spool
+
+_CHILD_SECONDS = 5.0
+
+
+class Origin(NamedTuple):
+    """Where a run goes and which part of it this process is."""
+
+    ref: RunRef
+    settings: Settings
+    name: str
+    role: Literal["main", "child"]
+    is_resumed: bool
+
+
+class Run:
+    """One execution of a program. `runlore.init()` makes it.
+
+    As a context manager it finishes when the block ends, as failed if by an exception. Forked
+    and pickled copies log to the same run as writers of their own; only the process that called
+    `init` ends it. Safe to use from several threads.
+
+    Example:
+        with runlore.init(project="digits", config={"lr": 0.1}) as run:
+            run.log({"loss": 0.5})
+    """
+
+    def __init__(self, origin: Origin, *, step: int = 0) -> None:
+        self.config = Config(self._write_config)
+        self.summary = Summary(self._last_values, self._write_summary)
+        self._origin = origin
+        self._started = time.monotonic()
+        self._first_step = step
+        self._rows: Rows | None = None
+        self._is_finished = False
+        self._is_disabled = origin.settings.mode == "disabled"
+        self._tree = ""
+        self._folder = ""
+        self._writer = ""
+        self._launcher: Launcher | None = None
+        self._said: set[str] = set()
+        self._goals = Goals()
+        if not self._is_disabled and origin.role == "main":
+            self._begin()
+
+    @property
+    def id(self) -> str:
+        """The run's id, unique in its project."""
+        return self._origin.ref.run_id
+
+    @property
+    def name(self) -> str:
+        """The name that people read."""
+        return self._origin.name
+
+    @property
+    def project(self) -> str:
+        """The project that the run belongs to."""
+        return self._origin.ref.project
+
+    @property
+    def owner(self) -> str:
+        """Whose project it is."""
+        return self._origin.ref.owner
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None when it is offline or disabled."""
+        ref, settings = self._origin.ref, self._origin.settings
+        if settings.mode != "online":
+            return None
+        return f"{settings.url}/{ref.owner}/{ref.project}/runs/{ref.run_id}"
+
+    @property
+    def step(self) -> int:
+        """The step that the next `log` without a step gets."""
+        return self._first_step if self._rows is None else self._rows.step
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this process continues a run that was there before."""
+        return self._origin.is_resumed
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended here and takes nothing more."""
+        return self._is_finished
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this is a copy in a forked or spawned process, which cannot end the run."""
+        return self._origin.role == "child"
+
+    def log(
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
+    ) -> None:
+        """Log values under their keys; nested dicts join their keys with `/`.
+
+        Args:
+            data: numbers, bools, strings, scalars of any library, or dicts of these.
+            step: any integer from -(2**53 - 1) to 2**53 - 1; None takes the next one.
+            commit: False keeps the step for the next call; None and True go on to the next.
+
+        Raises:
+            UsageError: a key, value or step cannot be logged. Nothing of the call is stored.
+
+        Example:
+            run.log({"loss": 0.5, "eval": {"accuracy": 0.9}})
+        """
+        rows = self._rows
+        if rows is None:
+            if self._is_disabled:
+                return
+            rows = self._begin()
+        rows.log(data, step, commit)
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        *,
+        summary: str | None = None,
+        goal: Literal["minimize", "maximize"] | None = None,
+        hidden: bool | None = None,
+    ) -> None:
+        """Say how a metric is drawn and summed up.
+
+        Args:
+            name: a key, or the beginning of keys with `*` at its end.
+            step_metric: the metric to draw it against instead of the step.
+            summary: one of min, max, mean, best, last and none.
+            goal: which way is better.
+            hidden: leave it out of the page's charts.
+
+        Example:
+            run.define_metric("eval/*", step_metric="epoch", summary="max", goal="maximize")
+        """
+        check_definition(name, step_metric, summary, goal)
+        content: JsonObject = {"metric": name}
+        given: JsonObject = {
+            "step_metric": step_metric,
+            "summary": summary,
+            "goal": goal,
+            "hidden": hidden,
+        }
+        content.update({key: value for key, value in given.items() if value is not None})
+        self._put(spool.encode_json(spool.DEFINE, content))
+        if goal is not None and self._rows is not None:
+            self._goals.add(name, goal)
+            self._rows.tracked = self._goals.has
+            self._rows.on_tracked = self._goals.keep
+            self._rows.forget_plans()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was logged is delivered, or on the disk when offline.
+
+        Args:
+            timeout: seconds to wait at most; None takes the setting finish_timeout.
+
+        Returns:
+            Whether it is; False after the time-out, and at once when the server is absent.
+
+        Example:
+            run.flush(timeout=5)
+        """
+        rows = self._rows
+        if rows is None or self._is_finished:
+            return True
+        seconds = self._origin.settings.finish_timeout if timeout is None else timeout
+        left = self._drain(rows, seconds)
+        return self._wait(rows.end, left).is_done and rows.held_bytes == 0
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """End the run and wait, for a bounded time, until it is delivered.
+
+        A copy in a child process only ends its own part.
+
+        Args:
+            exit_code: 0 or None if all went well; another makes the run failed.
+
+        Example:
+            run.finish()
+        """
+        if self._is_finished:
+            return
+        self._is_finished = True
+        rows = self._rows
+        if rows is None:
+            return
+        now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
+        if self._origin.role == "child":
+            rows.close(spool.encode_json(spool.CLOSED, now))
+            self._drain(rows, _CHILD_SECONDS)
+            rows.release()
+            tree.wake(self._tree)
+            return
+        code = exit_code or 0
+        rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
+        left = self._drain(rows, self._origin.settings.finish_timeout)
+        rows.release()
+        ack, is_done = self._wait(rows.end, left)
+        is_offline = self._origin.settings.mode == "offline"
+        delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
+        terminal.say(
+            terminal.ended(
+                terminal.Ending(
+                    exit_code=code,
+                    seconds=time.monotonic() - self._started,
+                    points=rows.points,
+                    delivered=delivered,
+                    lost=rows.gap_points,
+                    is_offline=is_offline,
+                    trouble=None if ack is None else ack.error,
+                    spool=self._spool_folder(),
+                ),
+                self._curves(rows),
+            )
+        )
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.finish(exit_code=exit_code_of(error))
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        from runlore.sdk.start import attach
+
+        origin = self._origin
+        # The key stays in staging, where the child finds it: pickles travel far.
+        settings = origin.settings._replace(api_key="")
+        return attach, (
+            tuple(origin.ref),
+            tuple(settings),
+            origin.name,
+            self.step,
+            self._tree,
+            self._writer,
+            dict(self.config),
+        )
+
+    def __repr__(self) -> str:
+        return f"<runlore.Run {self._origin.ref}>"
+
+    def _begin(self) -> Rows:
+        """Open this process's stream: at once in `init`, in a child when it first logs."""
+        if self._is_finished:
+            raise UsageError("this run is finished; call runlore.init() for another")
+        origin, settings = self._origin, self._origin.settings
+        ref, pid, writer = origin.ref, os.getpid(), writer_id()
+        host = os.uname().nodename or "localhost"
+        self._tree = tree.open_tree(settings)
+        address: JsonObject = {
+            "owner": ref.owner,
+            "project": ref.project,
+            "run": ref.run_id,
+            "writer": writer,
+            "host": host,
+            "pid": pid,
+            "role": origin.role,
+        }
+        target: JsonObject = {
+            **address,
+            "url": settings.url,
+            "api_key": settings.api_key,
+            "mode": settings.mode,
+            "home": settings.home,
+            "start": tree.process_start(pid),
+        }
+        header: JsonObject = {
+            **address,
+            "boot": tree.boot_id(),
+            "boot_ns": tree.boot_ns(),
+            "started_ns": time.time_ns(),
+            "sdk": f"runlore {__version__}",
+            "resumed": origin.is_resumed,
+        }
+        self._folder = tree.add_writer(self._tree, writer, target)
+        self._writer = writer
+        self._launcher = Launcher(self._tree)
+        self._rows = Rows(
+            Stream(self._folder, header),
+            step=self._first_step,
+            on_tick=self._watch,
+            on_skipped=self._say_skipped,
+            on_trouble=self._say_trouble,
+        )
+        self._launcher.ensure()
+        return self._rows
+
+    def _become_child(self) -> None:
+        """Let go of the parent's stream, in a child that was just forked."""
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            # The child goes on behind the step that the parent had reached.
+            self._first_step = rows.step
+        self._origin = self._origin._replace(role="child")
+
+    def _put(self, payload: bytes) -> None:
+        if self._is_disabled:
+            return
+        if len(payload) > spool.MAX_PAYLOAD:
+            raise UsageError(
+                f"one change of config or summary has at most {spool.MAX_PAYLOAD // 2**20} MiB, "
+                f"got {len(payload):,} bytes; keep large things in files"
+            )
+        (self._rows or self._begin()).put(payload)
+
+    def _write_config(self, values: JsonObject) -> None:
+        self._put(spool.encode_json(spool.CONFIG, values))
+
+    def _write_summary(self, values: JsonObject) -> None:
+        self._put(spool.encode_json(spool.SUMMARY, values))
+
+    def _write_run(self, content: JsonObject) -> None:
+        self._put(spool.encode_json(spool.RUN, content))
+
+    def _last_values(self) -> dict[str, float | bool | str]:
+        return {} if self._rows is None else self._rows.last_values()
+
+    def _watch(self) -> None:
+        if self._launcher is not None:
+            self._launcher.ensure()
+
+    def _drain(self, rows: Rows, seconds: float) -> float:
+        """Wait until what is held in memory has found room; return the seconds that are left."""
+        deadline = time.monotonic() + seconds
+        while not rows.retry() and time.monotonic() < deadline:
+            self._watch()
+            tree.wake(self._tree)
+            time.sleep(0.01)
+        return max(deadline - time.monotonic(), 0.0)
+
+    def _wait(self, end: int, timeout: float) -> delivery.Outcome:
+        assert self._launcher is not None
+        settings = self._origin.settings
+        return delivery.wait(
+            self._folder,
+            end,
+            self._launcher,
+            is_offline=settings.mode == "offline",
+            timeout=timeout,
+        )
+
+    def _say_skipped(self, key: str) -> None:
+        self._say_once(
+            f"None:{key}",
+            f"runlore: {shown(key)} was None and was skipped; log NaN to show a hole",
+        )
+
+    def _say_trouble(self, trouble: str) -> None:
+        self._say_once(
+            "trouble",
+            f"runlore: no room for what is logged ({trouble}); up to 64 MiB wait, then points "
+            "are counted instead of kept",
+        )
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what in self._said or len(self._said) > 100:
+            return
+        self._said.add(what)
+        terminal.say(text)
+
+    def _spool_folder(self) -> str:
+        home = self._origin.settings.home
+        host = os.uname().nodename or "localhost"
+        return os.path.join(home, "spool", host, *self._origin.ref)
+
+    def _curves(self, rows: Rows) -> list[terminal.Curve]:
+        points = {key: [first] for key, first in rows.firsts.items()}
+        for sample in rows.samples:
+            for key, value in zip(sample.keys, sample.values, strict=False):
+                points.setdefault(key, []).append((sample.step, value))
+        final = rows.step - 1
+        curves = []
+        for key, last in rows.last_values().items():
+            best = self._goals.best.get(key)
+            shape = points.get(key, [])
+            if shape and shape[-1][0] < final and isinstance(last, float):
+                shape.append((final, last))
+            curves.append(
+                terminal.Curve(
+                    key=key,
+                    points=shape,
+                    last=last,
+                    best=None if best is None else best.value,
+                    best_of=0 if best is None else best.of,
+                )
+            )
+        return curves
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code with which Python would end by this exception."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        return exit_code_from(error.code)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def exit_code_from(code: object) -> int:
+    """Return the exit code that `sys.exit(code)` means."""
+    if code is None:
+        return 0
+    return int(code) & 0xFF if isinstance(code, int) else 1
+
+
+def _points(ack: tree.Ack | None) -> int:
+    return 0 if ack is None else ack.points

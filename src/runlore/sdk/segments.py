@@ -1,0 +1,64 @@
+"""A segment: the preallocated piece of a stream into which `log` copies its frames.
+
+Two sides behind one door. Where the file can be preallocated it is mapped, so that a copy is no
+system call; elsewhere each copy is one `pwrite`. Both take `segment[start:stop] = data`.
+"""
+
+import mmap
+import os
+from errno import EDQUOT, ENOSPC
+from typing import TypeAlias
+
+
+class WrittenSegment:
+    """A segment whose file is written with `os.pwrite`, where mapping one is not safe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = os.dup(fd)
+
+    def __setitem__(self, span: slice, data: bytes) -> None:
+        at: int = span.start
+        while data:
+            written = os.pwrite(self._fd, data, at)
+            at += written
+            data = data[written:]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+Segment: TypeAlias = mmap.mmap | WrittenSegment
+
+
+def make_segment(path: str, size: int) -> Segment:
+    """Create the file of a segment, filled with zeros.
+
+    Raises:
+        OSError: there is no room, no file descriptor or no such folder; no file is left behind.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if _is_preallocated(fd, size):
+            return mmap.mmap(fd, size)
+        os.ftruncate(fd, size)
+        return WrittenSegment(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _is_preallocated(fd: int, size: int) -> bool:
+    # A store into a mapped page that has no room behind it kills the program with SIGBUS, so
+    # every page must be there before.
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        return False
+    try:
+        allocate(fd, 0, size)
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise
+        return False
+    return True

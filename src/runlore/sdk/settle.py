@@ -1,0 +1,327 @@
+"""Settling: bringing what lies in staging to the spool on disk, and reading it back.
+
+Everything that touches the disk happens here, in one thread, so that a disk that hangs stops
+nothing else.
+"""
+
+import errno
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+
+from runlore.sdk.staging import Fetched, Stream, Target, cut, read_object, write_whole
+
+SETTLE_SECONDS = 0.25
+SYNC_SECONDS = 5.0
+STUCK_SECONDS = 1.0
+MAX_DELAY_SECONDS = 5.0
+KEEP_SECONDS = 24 * 3600
+COPY_BYTES = 256 * 1024
+
+NETWORK_FILESYSTEMS = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "9p", "afs", "beegfs", "gpfs")
+)
+
+
+def spool_path(target: Target) -> str:
+    """Return the path of a writer's spool file on disk. May wait for the disk."""
+    home = spool_folder(target.home, is_online=target.mode == "online")
+    folder = os.path.join(home, target.host, target.owner, target.project, target.run)
+    return os.path.join(folder, f"{target.writer}.rlspool")
+
+
+def spool_folder(home: str, *, is_online: bool) -> str:
+    """Return the folder of the spools of a home.
+
+    With a network filesystem as home, and a server to deliver to, it is on this machine's own
+    disk: the spool is then only a buffer, and a busy file server should not see every point.
+    """
+    if is_online and is_network_path(home):
+        return local_spool_folder()
+    return os.path.join(home, "spool")
+
+
+def local_spool_folder() -> str:
+    """Return the folder for spools whose home is on a network filesystem."""
+    return f"/var/tmp/runlore-{os.getuid()}/spool"
+
+
+def is_network_path(path: str) -> bool:
+    """Tell whether a path lies on a network filesystem, by /proc/mounts."""
+    path = os.path.realpath(path)
+    best, kind = "", ""
+    try:
+        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        _, mount, filesystem, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, filesystem
+    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+
+
+def make_private_folder(path: str) -> None:
+    """Make the folder of a spool file; refuse a local temporary one that others may enter."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    root = os.path.dirname(local_spool_folder())
+    if path.startswith(root + "/"):
+        found = os.lstat(root)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(1, f"{root} belongs to somebody else")
+
+
+def ack_path(spool: str) -> str:
+    """Return the path of the small file beside a spool file that says how far a server has it."""
+    return spool.removesuffix(".rlspool") + ".ack"
+
+
+def write_disk_ack(
+    spool: str, *, url: str, server: str | None, next_byte: int, points: int, is_finished: bool
+) -> None:
+    """Note on disk how far a server has a spool."""
+    content = {
+        "url": url,
+        "server": server,
+        "next": next_byte,
+        "points": points,
+        "finished": is_finished,
+    }
+    write_whole(ack_path(spool), json.dumps(content).encode())
+
+
+class Settler:
+    """Settles streams, from a thread of its own, since the disk may hang."""
+
+    def __init__(self) -> None:
+        self.streams: tuple[Stream, ...] = ()
+        self._paths: dict[Stream, str] = {}
+        self._synced_at: dict[Stream, float] = {}
+        self._acked: dict[Stream, tuple[int, bool, float]] = {}
+        self._busy_since: float | None = None
+        self._retry_at = 0.0
+        self._delay = SETTLE_SECONDS
+        # Wakes this thread; guards nothing else.
+        self._news = threading.Condition()
+        self._has_news = False
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Say that there is something to settle, now."""
+        with self._news:
+            self._has_news = True
+            self._news.notify()
+
+    def ask(self, stream: Stream, offset: int) -> None:
+        """Ask for bytes that are only on the disk; see `Disk`."""
+        stream.fetch_at = offset
+        self.wake()
+
+    def refuses(self, stream: Stream) -> bool:
+        """Tell whether the disk does not take this stream at present: full, or hanging."""
+        since = self._busy_since
+        is_stuck = since is not None and time.monotonic() - since > STUCK_SECONDS
+        return is_stuck or stream.disk_error is not None
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long the disk has not come back from one call."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def close(self) -> None:
+        """End the thread after the stream that it is at."""
+        self._is_closing = True
+        self.wake()
+
+    def nudge(self) -> None:
+        """Say that there is something to settle, together with what comes soon after it."""
+        with self._news:
+            self._news.notify()
+
+    def has_noted(self, stream: Stream) -> bool:
+        """Tell whether the file beside the spool says how far a server has it."""
+        return self._noted(stream)[:2] == self._state(stream)
+
+    def _run(self) -> None:
+        remove_finished_at = time.monotonic() + 10.0
+        while not self._is_closing:
+            with self._news:
+                if not self._has_news and not self._has_backlog():
+                    self._news.wait()
+                if not self._has_news:
+                    self._news.wait(SETTLE_SECONDS)
+                self._has_news = False
+            for stream in self.streams:
+                self._busy_since = time.monotonic()
+                self.attend(stream)
+                self._busy_since = None
+            if remove_finished_at <= time.monotonic() and self.streams:
+                remove_finished_at = float("inf")
+                remove_finished(self.streams[0].target)
+
+    def _has_backlog(self) -> bool:
+        return any(
+            stream.settled < stream.staged.tail or not self.has_noted(stream)
+            for stream in self.streams
+        )
+
+    @staticmethod
+    def _state(stream: Stream) -> tuple[int, bool]:
+        tail = stream.staged.tail
+        is_finished = stream.staged.is_ended and (stream.next >= tail or stream.is_deleted)
+        return stream.next, is_finished
+
+    def _noted(self, stream: Stream) -> tuple[int, bool, float]:
+        return self._acked.get(stream, (0, False, 0.0))
+
+    def attend(self, stream: Stream) -> None:
+        """Settle what is new of a stream, note its delivery, read back what is asked for."""
+        offset = stream.fetch_at
+        if offset is not None:
+            stream.fetch_at = None
+            stream.fetched = self._read_back(stream, offset)
+        had_error = stream.disk_error
+        if had_error and time.monotonic() < self._retry_at:
+            return
+        try:
+            if stream.settled < stream.staged.tail:
+                self._settle(stream)
+            self._note_delivery(stream)
+        except OSError as error:
+            where = self._paths.get(stream, stream.target.home)
+            stream.disk_error = f"cannot write {where}: {error.strerror}"
+            self._delay = min(self._delay * 2, MAX_DELAY_SECONDS) if had_error else SETTLE_SECONDS
+            self._retry_at = time.monotonic() + self._delay
+        else:
+            stream.disk_error = None
+        if had_error != stream.disk_error or stream.settled >= stream.staged.tail:
+            stream.write_ack()
+
+    def _path(self, stream: Stream) -> str:
+        if stream not in self._paths:
+            path = spool_path(stream.target)
+            make_private_folder(os.path.dirname(path))
+            self._paths[stream] = path
+        return self._paths[stream]
+
+    def _settle(self, stream: Stream) -> None:
+        path = self._path(stream)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            # Somebody removed the folder meanwhile.
+            make_private_folder(os.path.dirname(path))
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            staged = stream.staged
+            # A sender that was killed may have written more than it could note.
+            at = min(os.fstat(fd).st_size, staged.tail)
+            while at < staged.tail:
+                # What was freed while the disk refused leaves a hole: offsets are identities.
+                at = max(at, staged.first)
+                try:
+                    data = staged.read(at, COPY_BYTES)
+                except LookupError as error:
+                    if at < staged.first:
+                        continue
+                    raise OSError(errno.ENOENT, str(error)) from error
+                if not data:
+                    break
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(fd, memoryview(data)[written:], at + written)
+                at += len(data)
+                stream.settled = at
+            stream.settled = at
+            is_due = time.monotonic() - self._synced_at.get(stream, 0.0) > SYNC_SECONDS
+            if is_due or staged.is_ended:
+                self._synced_at[stream] = time.monotonic()
+                os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def _note_delivery(self, stream: Stream) -> None:
+        """Write the ack on disk, at once at the end of a stream and now and then before it."""
+        if self.has_noted(stream):
+            return
+        reached, is_finished = self._state(stream)
+        now = time.monotonic()
+        if not is_finished and now - self._noted(stream)[2] < SYNC_SECONDS:
+            return
+        path = self._path(stream)
+        self._acked[stream] = (reached, is_finished, now)
+        if not os.path.exists(path):
+            # Somebody removed the spool: there is nothing to note it for.
+            return
+        write_disk_ack(
+            path,
+            url=stream.target.url,
+            server=stream.server,
+            next_byte=reached,
+            points=stream.points,
+            is_finished=is_finished,
+        )
+
+    def _read_back(self, stream: Stream, offset: int) -> Fetched:
+        try:
+            with open(self._path(stream), "rb") as file:
+                data = read_piece(file.fileno(), offset, stream.limit)
+        except OSError as error:
+            return Fetched(offset, b"", f"cannot read the spool: {error.strerror}")
+        if not data:
+            return Fetched(
+                offset,
+                b"",
+                f"{stream.target.url} wants the stream from byte {offset} on, which was removed "
+                "when a server had it; is this another server or an older backup?",
+            )
+        return Fetched(offset, data)
+
+
+def read_piece(fd: int, offset: int, limit: int) -> bytes:
+    """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is."""
+    data = os.pread(fd, limit, offset)
+    taken = cut(data, offset=offset, limit=limit)
+    if taken > len(data):
+        data += os.pread(fd, taken - len(data), offset + len(data))
+    return data[:taken] if taken <= len(data) else b""
+
+
+def remove_finished(target: Target) -> None:
+    """Remove the spools of this host that a server has had whole for a day."""
+    home = spool_folder(target.home, is_online=target.mode == "online")
+    for path in list(spools_in(os.path.join(home, target.host))):
+        ack = ack_path(path)
+        try:
+            is_old = time.time() - os.stat(ack).st_mtime > KEEP_SECONDS
+            if is_old and read_object(ack).get("finished") is True:
+                os.unlink(path)
+                os.unlink(ack)
+        except OSError:
+            continue
+
+
+def spools_in(folder: str) -> Iterator[str]:
+    """Yield the paths of the spool files in a folder and below, sorted."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".rlspool"):
+                yield os.path.join(root, name)

@@ -1,0 +1,446 @@
+"""What waits in staging: trees, targets and the segments of each writer's stream.
+
+This is the reading side, for the sender and for `runlore sync`; docs/design/spool.md draws it.
+No file is kept open between two calls, so that 64 writers need no more descriptors than one.
+"""
+
+import json
+import os
+import struct
+import threading
+import time
+import zlib
+from bisect import bisect_right
+from typing import NamedTuple
+
+from runlore.errors import DamageError
+from runlore.wire import spool
+
+ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
+FIRST_READ_BYTES = 4096
+READ_BYTES = 256 * 1024
+PIECE_BYTES = 1024 * 1024
+"""How much to post at once: larger pieces are no faster and swell the process."""
+
+_LENGTH = struct.Struct("<I")
+_FRAME_HEAD = spool.FRAME_HEAD
+
+
+class Target(NamedTuple):
+    """Whose stream it is and where it goes: the writer's file `target`."""
+
+    url: str
+    api_key: str
+    mode: str
+    home: str
+    host: str
+    owner: str
+    project: str
+    run: str
+    writer: str
+    pid: int
+    start: int
+    role: str
+
+
+def read_target(folder: str) -> Target:
+    """Read the target of a writer's folder.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what a program writes there.
+    """
+    with open(os.path.join(folder, "target"), "rb") as file:
+        found = json.loads(file.read())
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object in {folder}/target")
+    missing = [name for name in Target._fields if name not in found]
+    if missing:
+        raise ValueError(f"expected {missing[0]!r} in {folder}/target")
+    text = {name: str(found[name]) for name in Target._fields}
+    return Target(
+        url=text["url"],
+        api_key=text["api_key"],
+        mode=text["mode"],
+        home=text["home"],
+        host=text["host"],
+        owner=text["owner"],
+        project=text["project"],
+        run=text["run"],
+        writer=text["writer"],
+        pid=int(text["pid"]),
+        start=int(text["start"]),
+        role=text["role"],
+    )
+
+
+def start_of(pid: int) -> int | None:
+    """Return when a process started, in ticks since boot; None if it is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def staging_roots(staging: str, home: str) -> list[str]:
+    """Return the folders in which trees of this user may lie, the likeliest first."""
+    name = f"runlore-{os.getuid()}"
+    folders = [os.path.join(staging, name)] if staging else [f"/dev/shm/{name}"]
+    return [path for path in (*folders, os.path.join(home, "staging")) if os.path.isdir(path)]
+
+
+def is_gone(pid: int, start: int) -> bool:
+    """Tell whether a process has ended; another one may bear its number by now."""
+    return start_of(pid) != start
+
+
+def segment_name(offset: int) -> str:
+    """Return the file name of the segment that begins at a byte of the stream."""
+    return f"{offset:020d}"
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Put a small file in place at once: a reader sees the old one or the new one."""
+    fresh = f"{path}.new{os.getpid()}"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
+    os.replace(fresh, path)
+
+
+def read_object(path: str) -> dict[str, object]:
+    """Read a small JSON file; what is missing or damaged counts as empty."""
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def cut(data: bytes, *, offset: int, limit: int) -> int:
+    """Return how many bytes of a piece to take: whole frames, at most `limit` but one at least.
+
+    Returns more than there are when the first frame alone reaches beyond the piece.
+    """
+    at = len(spool.PREAMBLE) if offset == 0 else 0
+    size = len(data)
+    taken = 0
+    while at + _FRAME_HEAD.size <= size:
+        at += _FRAME_HEAD.size + int(_LENGTH.unpack_from(data, at)[0])
+        if at > limit and taken:
+            break
+        taken = at
+        if at >= limit:
+            break
+    return taken
+
+
+class Staged:
+    """One writer's stream as it lies in segments. Safe for several threads.
+
+    Attributes:
+        tail: the byte behind the last whole frame seen.
+        last_kind: the kind of that frame, 0 before the first.
+        damage: what is wrong with the bytes at `tail`, or None.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        # Protects the list of segments: one thread reads them while another removes some.
+        self._lock = threading.Lock()
+        # Those up to `tail`; the next one is found by its name when the frames reach it.
+        self._segments = self._first()
+        self.tail = self._segments[0] if self._segments else 0
+        self.last_kind = 0
+        self.damage: str | None = None
+
+    @property
+    def first(self) -> int:
+        """The first byte of the stream that is still in staging."""
+        with self._lock:
+            return self._segments[0] if self._segments else self.tail
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the last frame says that nothing follows."""
+        return self.last_kind in ENDS
+
+    def scan(self) -> bool:
+        """Look for new frames; tell whether there were any."""
+        before = self.tail
+        if not self._segments:
+            self._segments = self._first()
+            if not self._segments:
+                return False
+            self.tail = max(self.tail, self._segments[0])
+        # A small look first: copying the zeros behind a short row would cost more than the row.
+        size = FIRST_READ_BYTES
+        while not self.is_ended and (self._scan_segment(size) or self._next_segment()):
+            size = READ_BYTES
+        return self.tail > before
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """Read whole frames from `offset` on: about `limit` bytes, one frame at least.
+
+        Raises:
+            LookupError: `offset` lies before what is still in staging.
+            OSError: a segment cannot be read.
+        """
+        left = self.tail - offset
+        data = self._read(offset, min(limit, left))
+        if len(data) >= left:
+            return data
+        taken = cut(data, offset=offset, limit=limit)
+        if taken <= len(data):
+            return data[:taken]
+        return data + self._read(offset + len(data), taken - len(data))
+
+    def free(self, until: int) -> None:
+        """Remove the segments that end at or before a byte.
+
+        The last one stays as long as the folder: it says where the stream ends, and how.
+        """
+        with self._lock:
+            while len(self._segments) > 1 and self._segments[1] <= until:
+                os.unlink(os.path.join(self.folder, segment_name(self._segments[0])))
+                del self._segments[0]
+
+    def append(self, payload: bytes) -> None:
+        """Append a frame to the stream of a process that is gone."""
+        write_whole(os.path.join(self.folder, segment_name(self.tail)), spool.frame(payload))
+        with self._lock:
+            # A writer that died at a segment's edge may have left an empty one of this name.
+            if not self._segments or self._segments[-1] != self.tail:
+                self._segments.append(self.tail)
+        self.damage = None
+        self.scan()
+
+    def _first(self) -> list[int]:
+        names = os.listdir(self.folder)
+        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
+
+    def _scan_segment(self, size: int) -> bool:
+        """Read the segment of `tail` once from there on; tell whether `tail` moved."""
+        # Not the newest: a sender that comes late finds several.
+        start = self._segments[bisect_right(self._segments, self.tail) - 1]
+        try:
+            fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            # Eight bytes first: most looks find nothing new.
+            head = os.pread(fd, 8, self.tail - start)
+            if len(head) < 8 or not _LENGTH.unpack_from(head)[0]:
+                return False
+            return self._walk(fd, start, size)
+        finally:
+            os.close(fd)
+
+    def _walk(self, fd: int, start: int, size: int) -> bool:
+        data = os.pread(fd, size, self.tail - start)
+        size = len(data)
+        at = len(spool.PREAMBLE) if self.tail == 0 else 0
+        last = -1
+        unpack = _LENGTH.unpack_from
+        edge = size - _FRAME_HEAD.size
+        end = at
+        while at < edge:
+            length = unpack(data, at)[0]
+            if length == 0:
+                break
+            end = at + 8 + length
+            if end > size:
+                break
+            last, at = at, end
+        if last < 0:
+            return self._walk_large(fd, start, data, at)
+        length, crc = _FRAME_HEAD.unpack_from(data, last)
+        if zlib.crc32(memoryview(data)[last + 8 : last + 8 + length]) != crc:
+            # Its bytes may become visible after its length on some machines: look again later.
+            at = last
+            if last <= (len(spool.PREAMBLE) if self.tail == 0 else 0):
+                return self._not_whole(at)
+            self.tail += last
+            self.last_kind = spool.ROW
+            return True
+        self.damage = None
+        self.last_kind = data[last + 8]
+        self.tail += at
+        return True
+
+    def _walk_large(self, fd: int, start: int, data: bytes, at: int) -> bool:
+        """Step over a frame that is larger than one read."""
+        if at + 8 > len(data):
+            return False
+        length = _LENGTH.unpack_from(data, at)[0]
+        if length > spool.MAX_PAYLOAD:
+            return self._not_whole(at)
+        end = self.tail + at + 8 + length
+        if length == 0 or start + os.fstat(fd).st_size < end:
+            return False
+        self.last_kind = data[at + 8]
+        self.tail = end
+        return True
+
+    def _not_whole(self, at: int) -> bool:
+        self.damage = f"the frame at byte {self.tail + at} is not whole"
+        return False
+
+    def _next_segment(self) -> bool:
+        if self.tail in self._segments:
+            return False
+        if not os.path.exists(os.path.join(self.folder, segment_name(self.tail))):
+            return False
+        with self._lock:
+            self._segments.append(self.tail)
+        return True
+
+    def _read(self, offset: int, count: int) -> bytes:
+        parts: list[bytes] = []
+        with self._lock:
+            segments = [*self._segments, self.tail]
+        if count <= 0:
+            return b""
+        if not segments or offset < segments[0]:
+            raise LookupError(f"byte {offset} is not in staging any more")
+        for start, end in zip(segments, segments[1:], strict=False):
+            if end <= offset or count <= 0:
+                continue
+            try:
+                fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
+            except FileNotFoundError:
+                raise LookupError(f"byte {offset} is not in staging any more") from None
+            try:
+                piece = os.pread(fd, min(count, end - offset), offset - start)
+            finally:
+                os.close(fd)
+            parts.append(piece)
+            offset += len(piece)
+            count -= len(piece)
+            if offset < end:
+                break
+        return b"".join(parts)
+
+
+class Fetched(NamedTuple):
+    """Bytes of a stream read back from the disk, or why they are not there."""
+
+    offset: int
+    data: bytes
+    error: str | None = None
+
+
+class Stream:
+    """One writer's stream on its way: what staging, the disk and a server have of it.
+
+    The sender's three threads share it: one looks into staging, one settles, one delivers. Each
+    field has one thread that writes it.
+
+    Attributes:
+        settled: the byte up to which it is on the disk.
+        next: the byte up to which a server has it.
+        knock_at: where to try instead of `next`, whose bytes are not here any more.
+        urgent: deliver up to this byte without waiting for more.
+        stopped: why nothing more of it is delivered, or None.
+        fetch_at: the byte that the delivering thread wants read back from the disk.
+        fetched: the answer to that.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.target = read_target(folder)
+        self.staged = Staged(folder)
+        known = read_object(os.path.join(folder, "ack"))
+        self.next = _int(known.get("next"))
+        self.points = _int(known.get("points"))
+        server = known.get("server")
+        self.server: str | None = server if isinstance(server, str) else None
+        self.settled = 0
+        self.urgent = 0
+        self.limit = PIECE_BYTES
+        self.knock_at: int | None = None
+        self.stopped: str | None = None
+        self.is_deleted = False
+        self.disk_error: str | None = None
+        self.look_error: str | None = None
+        self.server_error: str | None = None
+        self.fetch_at: int | None = None
+        self.fetched: Fetched | None = None
+        self.posted_at = 0.0
+        self.wait_until = 0.0
+        self.resolved_at: float | None = None
+        self.owes_ack = False
+        self._said = b""
+        # Two threads may have news for the file `ack` at once.
+        self._ack_lock = threading.Lock()
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether nothing is left to deliver just now."""
+        return (
+            self.next >= self.staged.tail
+            or self.stopped is not None
+            or self.target.mode == "offline"
+        )
+
+    @property
+    def error(self) -> str | None:
+        """The last trouble, as a sentence."""
+        seen = self.look_error or self.staged.damage
+        troubles = (self.stopped or self.server_error, self.disk_error, seen)
+        return "; ".join(text for text in troubles if text) or None
+
+    def write_ack(self) -> None:
+        """Tell the program how far its stream has come, if there is news."""
+        with self._ack_lock:
+            content = json.dumps(
+                {
+                    "next": self.next,
+                    "points": self.points,
+                    "settled": self.settled,
+                    "server": self.server,
+                    "error": self.error,
+                }
+            ).encode()
+            if content == self._said:
+                return
+            try:
+                write_whole(os.path.join(self.staged.folder, "ack"), content)
+            except OSError:
+                self.owes_ack = True
+                return
+            self._said = content
+            self.owes_ack = False
+
+
+def lost_payload(signal: int | None) -> bytes:
+    """Encode what ends the stream of a process that ended without ending it."""
+    return spool.encode_json(
+        spool.LOST,
+        {
+            "signal": signal,
+            "time_ns": time.time_ns(),
+            "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        },
+    )
+
+
+def read_header(data: bytes) -> dict[str, object]:
+    """Read the header frame at the beginning of a stream.
+
+    Raises:
+        DamageError: the stream does not begin with one.
+    """
+    for frame in spool.whole_frames(data, offset=0):
+        if frame.kind == spool.HEADER:
+            return dict(spool.decode_json(frame.payload))
+        break
+    raise DamageError("expected the header frame at byte 8", offset=len(spool.PREAMBLE))
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,321 @@
+"""Sync: bringing to a server what lies on this machine and no sender is at work on."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from runlore.core.run import RunRef, run_ref
+from runlore.errors import DamageError, UnavailableError, UsageError
+from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.sender import Tree, find_orphans
+from runlore.sdk.settle import Settler, ack_path, read_piece, spools_in, write_disk_ack
+from runlore.sdk.staging import (
+    ENDS,
+    PIECE_BYTES,
+    Target,
+    is_gone,
+    lost_payload,
+    read_header,
+    read_object,
+    start_of,
+)
+from runlore.wire import spool
+
+PATIENCE_SECONDS = 10.0
+SETTLE_SECONDS = 10.0
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Delivery(NamedTuple):
+    """What became of one writer's spool.
+
+    Attributes:
+        path: the spool file.
+        run: whose it is; None when the file does not say.
+        writer: its writer.
+        size: bytes of the file.
+        sent: bytes that the server took now.
+        reached: the byte up to which the server has it.
+        points: points of this writer on the server, None if it was not asked.
+        is_ended: whether the stream says that nothing follows.
+        notice: what is odd about the file, as a sentence, or None.
+        trouble: why the server did not take all that is good, or None.
+    """
+
+    path: str
+    run: RunRef | None
+    writer: str
+    size: int
+    sent: int = 0
+    reached: int = 0
+    points: int | None = None
+    is_ended: bool = False
+    notice: str | None = None
+    trouble: str | None = None
+
+
+class Extent(NamedTuple):
+    """What a spool file holds: whole frames up to `end`, then perhaps something else.
+
+    `last_kind` is the kind of the last frame walked over, 0 for none; `is_cut` says that what
+    follows is the beginning of a frame that was never finished.
+    """
+
+    end: int
+    last_kind: int
+    notice: str | None
+    is_cut: bool
+
+
+def settle_orphans(roots: Sequence[str]) -> Iterator[str]:
+    """Bring the trees whose program and sender are gone to the disk; yield troubles."""
+    settler = Settler()
+    for root in roots:
+        for tree in find_orphans(root):
+            try:
+                yield from _settle_tree(tree, settler)
+            finally:
+                os.close(tree.lock)
+
+
+def spool_files(paths: Sequence[str]) -> list[str]:
+    """Return the spool files in folders and below, or named themselves, each once.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if os.path.isdir(path):
+            found.update(dict.fromkeys(spools_in(os.path.abspath(path))))
+        elif path.endswith(".rlspool") and os.path.isfile(path):
+            found[os.path.abspath(path)] = None
+        else:
+            raise UsageError(
+                f"expected a folder with spools or a file ending in .rlspool, got {path!r}"
+            )
+    return list(found)
+
+
+class Syncer:
+    """Delivers spool files to one server."""
+
+    def __init__(self, url: str, api_key: str, staging: Sequence[str]) -> None:
+        self.url = url
+        self._server = Server(url, api_key)
+        self._encoder = Encoder()
+        self._staging = staging
+        self._is_given_up = False
+
+    def deliver(self, path: str) -> Delivery:
+        """Deliver what of one file the server does not have."""
+        size = os.path.getsize(path)
+        name = os.path.basename(path).removesuffix(".rlspool")
+        known = read_object(ack_path(path))
+        is_same = known.get("url") == self.url
+        is_noted = known.get("finished") is True
+        reached = known.get("next") if is_same else None
+        start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
+        try:
+            with open(path, "r+b") as file, _only(file.fileno()):
+                target = _target(file.fileno(), self.url)
+                extent = measure(file.fileno(), start)
+                if not is_noted and self._is_abandoned(file.fileno(), target, extent):
+                    _end(file.fileno(), extent.end)
+                    extent = measure(file.fileno(), start)._replace(notice=extent.notice)
+                found = Delivery(
+                    path=path,
+                    run=RunRef(target.owner, target.project, target.run),
+                    writer=target.writer,
+                    size=os.fstat(file.fileno()).st_size,
+                    reached=start,
+                    points=_count(known.get("points")) if is_same else None,
+                    is_ended=is_noted or extent.last_kind in ENDS,
+                    notice=extent.notice,
+                )
+                if start >= extent.end:
+                    return found
+                return self._post_all(file.fileno(), target, extent, found)
+        except (DamageError, UsageError) as error:
+            return Delivery(path, None, name, size, notice=f"not delivered: {error}")
+        except BlockingIOError:
+            return Delivery(path, None, name, size, trouble="another sync is at work on it")
+        except OSError as error:
+            return Delivery(path, None, name, size, trouble=f"cannot read it: {error.strerror}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._server.close()
+
+    def _post_all(self, fd: int, target: Target, extent: Extent, found: Delivery) -> Delivery:
+        at, sent, limit = found.reached, 0, PIECE_BYTES
+        points, server, trouble = found.points, None, None
+        patient_until = time.monotonic() + (0.0 if self._is_given_up else PATIENCE_SECONDS)
+        is_deleted = False
+        while at < extent.end and trouble is None:
+            data = read_piece(fd, at, min(limit, extent.end - at))
+            if not data:
+                trouble = f"the server wants byte {at}, which is not in this file"
+                break
+            body, encoding = self._encoder.encode(data)
+            self._encoder.load_zstandard()
+            try:
+                answer = self._server.post(target, body, encoding, offset=at)
+            except UnavailableError as error:
+                trouble = self._wait(str(error), None, patient_until)
+                continue
+            verdict = judge(answer, url=self.url, offset=at, length=len(data), tail=2**63)
+            if verdict.is_trouble:
+                trouble = self._wait(verdict.error or "", verdict.wait_seconds, patient_until)
+                continue
+            self._server.works()
+            if verdict.is_too_large:
+                trouble = verdict.error if len(data) > limit else None
+                limit = max(1, len(data) // 2)
+            if verdict.next is not None:
+                sent += max(0, min(verdict.next, extent.end) - at)
+                patient_until = time.monotonic() + PATIENCE_SECONDS
+                at = verdict.next
+            server = verdict.server or server
+            points = verdict.points if verdict.points is not None else points
+            is_deleted = verdict.is_deleted
+            if verdict.stop:
+                trouble = verdict.error
+        if server is not None or is_deleted:
+            with suppress(OSError):
+                write_disk_ack(
+                    found.path,
+                    url=self.url,
+                    server=server,
+                    next_byte=at,
+                    points=points or 0,
+                    is_finished=is_deleted or (found.is_ended and at >= extent.end),
+                )
+        return found._replace(sent=sent, reached=at, points=points, trouble=trouble)
+
+    def _wait(self, error: str, seconds: float | None, until: float) -> str | None:
+        """Wait before the next try; return the trouble when patience is at its end."""
+        self._server.fails(error, seconds)
+        if self._server.ready_at > until:
+            # The next file need not find out anew that nobody answers.
+            self._is_given_up = True
+            return error
+        time.sleep(max(0.0, self._server.ready_at - time.monotonic()))
+        return None
+
+    def _is_abandoned(self, fd: int, target: Target, extent: Extent) -> bool:
+        """Tell whether a stream has no end and nobody who could write one."""
+        if extent.last_kind in ENDS or (extent.notice and not extent.is_cut):
+            return False
+        if any(self._is_staged(root, target.writer) for root in self._staging):
+            return False
+        header = read_header(os.pread(fd, 65536, 0))
+        if header.get("host") != os.uname().nodename:
+            return False
+        with open(BOOT_ID, encoding="ascii") as file:
+            boot = file.read().strip()
+        if header.get("boot") != boot:
+            return bool(header.get("boot"))
+        started = start_of(target.pid)
+        began_ns = header.get("boot_ns")
+        if started is None or not isinstance(began_ns, int):
+            return started is None
+        # Another process bears the number if it started after the stream did.
+        return started / os.sysconf("SC_CLK_TCK") > began_ns / 1e9 + 1.0
+
+    @staticmethod
+    def _is_staged(root: str, writer: str) -> bool:
+        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in os.listdir(root))
+
+
+def measure(fd: int, start: int) -> Extent:
+    """Walk the frames of a spool file from a frame's edge on, and say where the good ones end."""
+    size = os.fstat(fd).st_size
+    at, last_kind = start, 0
+    while at < size:
+        data = read_piece(fd, at, PIECE_BYTES)
+        before = at
+        try:
+            for frame in spool.whole_frames(data, offset=at):
+                at, last_kind = frame.end, frame.kind
+        except DamageError as error:
+            notice = f"damaged at byte {error.offset:,}: {size - error.offset:,} bytes from there"
+            return Extent(at, last_kind, f"{notice} stay here", False)
+        if at == before:
+            break
+    if at >= size:
+        return Extent(at, last_kind, None, False)
+    length = int.from_bytes(os.pread(fd, 4, at), "little")
+    if length > spool.MAX_PAYLOAD:
+        notice = f"damaged at byte {at:,}: {size - at:,} bytes from there stay here"
+        return Extent(at, last_kind, notice, False)
+    if length == 0 and size - at > 8:
+        notice = f"a hole at byte {at:,}: a server had those bytes while the disk was full"
+        return Extent(at, last_kind, notice, False)
+    notice = f"cut off at byte {at:,}: {size - at:,} bytes of an unfinished frame left out"
+    return Extent(at, last_kind, notice, True)
+
+
+def _end(fd: int, end: int) -> None:
+    """End the stream of a process that is gone, in place of a frame that it did not finish."""
+    os.ftruncate(fd, end)
+    framed = spool.frame(lost_payload(None))
+    os.pwrite(fd, framed, end)
+
+
+@contextmanager
+def _only(fd: int) -> Iterator[None]:
+    """Keep a second sync away from a file.
+
+    Raises:
+        BlockingIOError: another one has it.
+    """
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+
+
+def _target(fd: int, url: str) -> Target:
+    header = read_header(read_piece(fd, 0, 65536))
+    texts = {name: str(header.get(name, "")) for name in ("owner", "project", "run", "writer")}
+    run_ref(texts["owner"], texts["project"], texts["run"])
+    run_ref("local", "writer", texts["writer"])
+    return Target(
+        url=url,
+        api_key="",
+        mode="online",
+        home="",
+        host=str(header.get("host", "")),
+        pid=_count(header.get("pid")),
+        start=0,
+        role=str(header.get("role", "")),
+        **texts,
+    )
+
+
+def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
+    tree.find_streams()
+    deadline = time.monotonic() + SETTLE_SECONDS
+    for stream in list(tree.streams.values()):
+        staged = stream.staged
+        if not is_gone(stream.target.pid, stream.target.start):
+            continue
+        staged.scan()
+        if not staged.is_ended:
+            staged.append(lost_payload(None))
+        settler.attend(stream)
+        while stream.settled < staged.tail and time.monotonic() < deadline:
+            time.sleep(0.1)
+            settler.attend(stream)
+        if stream.settled >= staged.tail:
+            tree.drop(stream)
+        else:
+            yield f"{staged.folder} stays in memory: {stream.disk_error}"
+    if not tree.streams:
+        tree.remove()
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0

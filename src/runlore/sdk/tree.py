@@ -1,0 +1,213 @@
+"""The tree: the folder in staging where a program, its children and their sender meet.
+
+docs/design/spool.md draws the files.
+"""
+
+import json
+import os
+import stat
+import time
+from contextlib import suppress
+from errno import EEXIST, ENOTEMPTY
+from typing import NamedTuple
+
+from runlore.core.json import JsonObject
+from runlore.errors import UsageError
+from runlore.settings import Settings
+
+MEMORY = "/dev/shm"
+
+
+class Ack(NamedTuple):
+    """How far the sender has brought a stream."""
+
+    next: int
+    points: int
+    settled: int
+    server: str | None
+    error: str | None
+
+
+def process_start(pid: int) -> int:
+    """Return when a process started, in ticks since boot; 0 where the kernel does not tell."""
+    return _parent_and_start(pid)[1]
+
+
+def boot_ns() -> int:
+    """Return the time since boot, which no change of the clock moves."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime_ns(clock)
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot; empty where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def open_tree(settings: Settings) -> str:
+    """Return the folder of this program's tree, made if no ancestor has one.
+
+    Raises:
+        UsageError: there is nowhere to stage what is logged.
+    """
+    root = _staging_root(settings)
+    own = os.getpid()
+    pid = own
+    while pid > 0:
+        parent, start = _parent_and_start(pid)
+        path = os.path.join(root, f"{pid}-{start}")
+        if os.path.isdir(path):
+            return path
+        pid = parent
+    path = os.path.join(root, f"{own}-{process_start(own)}")
+    fresh = os.path.join(root, f".{own}-{process_start(own)}")
+    try:
+        os.makedirs(fresh, mode=0o700, exist_ok=True)
+        if not os.path.exists(os.path.join(fresh, "wake")):
+            os.mkfifo(os.path.join(fresh, "wake"), 0o600)
+        _rename(fresh, path)
+    except OSError as error:
+        raise _no_staging(path, error) from error
+    return path
+
+
+def add_writer(tree: str, writer: str, target: JsonObject) -> str:
+    """Make a writer's folder with its target, whole at once; return the folder.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    path = os.path.join(tree, writer)
+    fresh = os.path.join(tree, f".{writer}")
+    try:
+        os.mkdir(fresh, 0o700)
+        fd = os.open(os.path.join(fresh, "target"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(fd, json.dumps(target).encode())
+        finally:
+            os.close(fd)
+        _rename(fresh, path)
+    except OSError as error:
+        raise _no_staging(path, error) from error
+    return path
+
+
+def read_target(tree: str, writer: str) -> JsonObject:
+    """Read what a writer's target says; empty if there is none any more."""
+    return _read_object(os.path.join(tree, writer, "target"))
+
+
+def read_ack(folder: str) -> Ack | None:
+    """Read how far a stream has come; None before the sender's first word."""
+    found = _read_object(os.path.join(folder, "ack"))
+    if not found:
+        return None
+    server, error = found.get("server"), found.get("error")
+    return Ack(
+        next=_count(found, "next"),
+        points=_count(found, "points"),
+        settled=_count(found, "settled"),
+        server=server if isinstance(server, str) else None,
+        error=error if isinstance(error, str) else None,
+    )
+
+
+def wake(tree: str) -> bool:
+    """Ask the sender to settle and deliver now; False if none listens yet."""
+    try:
+        fd = os.open(os.path.join(tree, "wake"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(fd, b".")
+    except OSError:
+        # A full pipe has woken the sender many times over.
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _staging_root(settings: Settings) -> str:
+    """Return a folder for trees that only this user may enter: in memory, else on the disk."""
+    name = f"runlore-{os.getuid()}"
+    if settings.staging:
+        path = os.path.join(os.path.abspath(os.path.expanduser(settings.staging)), name)
+        try:
+            _make_private(path)
+        except OSError as error:
+            raise _no_staging(path, error) from error
+        return path
+    try:
+        path = os.path.join(MEMORY, name)
+        if os.path.isdir(MEMORY):
+            _make_private(path)
+            return path
+    except OSError:
+        # Somebody else's folder, or one that may not be written: the disk it is.
+        pass
+    path = os.path.join(settings.home, "staging")
+    try:
+        _make_private(path)
+    except OSError as error:
+        raise _no_staging(path, error) from error
+    return path
+
+
+def _make_private(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(f"{path!r} is not a folder")
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{path!r} must belong to you alone, with mode 0700")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path!r} cannot be written")
+
+
+def _parent_and_start(pid: int) -> tuple[int, int]:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name may hold blanks and brackets, so count from the last bracket.
+            fields = file.read().rpartition(b")")[2].split()
+        return int(fields[1]), int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0, 0
+
+
+def _rename(fresh: str, path: str) -> None:
+    try:
+        os.rename(fresh, path)
+    except OSError as error:
+        if error.errno not in (EEXIST, ENOTEMPTY):
+            raise
+
+
+def _no_staging(path: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot stage what is logged in {path!r}: {error.strerror or error}; set "
+        "RUNLORE_STAGING or RUNLORE_HOME to a folder that you can write"
+    )
+
+
+def _read_object(path: str) -> JsonObject:
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _count(found: JsonObject, name: str) -> int:
+    value = found.get(name)
+    return value if isinstance(value, int) else 0

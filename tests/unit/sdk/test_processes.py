@@ -1,0 +1,249 @@
+"""Real programs: forks, spawned children, signals and exit codes, read from the disk."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runlore.wire import spool
+from tests.unit.sdk.streams import ended, settled, until
+
+
+def run_program(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = folder / "program.py"
+    path.write_text(text)
+    return subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=60, cwd=folder
+    )
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('no data')", 1),
+        ("sys.exit()", 0),
+        ("raise RuntimeError('boom')", 1),
+        ("raise KeyboardInterrupt", 130),
+    ],
+)
+def test_a_program_that_ends_without_finish_is_finished_with_its_exit_code(
+    home: Path, tmp_path: Path, ending: str, code: int
+) -> None:
+    done = run_program(
+        f"import sys, runlore\nrunlore.init()\nrunlore.log({{'loss': 1.0}})\n{ending}\n", tmp_path
+    )
+    assert done.returncode in (code, -signal.SIGINT)
+    (found,) = ended(home, 1)
+    assert [finish["exit_code"] for finish in found.of(spool.FINISH)] == [code]
+    assert found.rows == [(0, {"loss": 1.0})]
+    word = "finished" if code == 0 else f"failed with exit code {code}"
+    assert f"runlore: {word} in" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_a_signal_kills_keeps_what_it_logged(
+    home: Path, tmp_path: Path, number: int
+) -> None:
+    done = run_program(
+        "import os, runlore\nrunlore.init()\n"
+        "for i in range(1000):\n    runlore.log({'loss': 1.0 * i})\n"
+        f"os.kill(os.getpid(), {number})\n",
+        tmp_path,
+    )
+    assert done.returncode == -number
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == list(range(1000))
+    assert found.kinds[-1] == spool.LOST
+
+
+FORK = """
+import os, runlore
+run = runlore.init()
+for i in range(10):
+    run.log({"who": 0, "i": i})
+pids = []
+for who in (1, 2):
+    pid = os.fork()
+    if pid == 0:
+        for i in range(1000):
+            runlore.log({"who": who, "i": i})
+        run.finish()
+        os._exit(0)
+    pids.append(pid)
+for i in range(1000):
+    run.log({"who": 0, "i": i + 10})
+for pid in pids:
+    os.waitpid(pid, 0)
+run.log({"who": 0, "i": -1})
+run.finish()
+"""
+
+
+def test_forked_children_write_streams_of_their_own_and_only_the_parent_ends_the_run(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(FORK, tmp_path)
+    assert done.returncode == 0, done.stderr
+    main, *children = ended(home, 3)
+    assert [values["i"] for _, values in main.rows] == [*range(1010), -1]
+    assert (main.role, main.kinds[-1]) == ("main", spool.FINISH)
+    assert sorted(child.rows[0][1]["who"] for child in children) == [1, 2]
+    for child in children:
+        assert (child.role, child.kinds[-1]) == ("child", spool.CLOSED)
+        assert [values["i"] for _, values in child.rows] == list(range(1000))
+        # A child goes on behind the step that its parent had reached.
+        assert [step for step, _ in child.rows] == list(range(10, 1010))
+
+
+POOL = """
+import multiprocessing, runlore
+
+def work(run, who):
+    for i in range(100):
+        run.log({{"who": who, "i": i}})
+
+if __name__ == "__main__":
+    run = runlore.init()
+    run.log({{"who": -1, "i": 0}})
+    context = multiprocessing.get_context({method!r})
+    children = [context.Process(target=work, args=(run, who)) for who in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    print(sum(child.exitcode for child in children))
+    run.finish()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_run_handed_to_a_child_process_logs_to_the_same_run(
+    home: Path, tmp_path: Path, method: str
+) -> None:
+    done = run_program(POOL.format(method=method), tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+    main, *children = ended(home, 3)
+    assert main.rows == [(0, {"who": -1.0, "i": 0.0})]
+    assert sorted(child.rows[0][1]["who"] for child in children) == [0, 1]
+    header = main.of(spool.HEADER)[0]
+    for child in children:
+        assert [values["i"] for _, values in child.rows] == list(range(100))
+        assert child.kinds[-1] == spool.CLOSED
+        assert child.of(spool.HEADER)[0]["run"] == header["run"]
+    assert done.stderr.count("finished in") == 1
+
+
+def test_a_child_that_never_logs_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    run_program(
+        "import os, runlore\nrun = runlore.init()\npid = os.fork()\n"
+        "if pid:\n    os.waitpid(pid, 0)\n",
+        tmp_path,
+    )
+    (found,) = ended(home, 1)
+    assert found.role == "main"
+
+
+def test_init_in_a_forked_child_begins_a_run_of_its_own(home: Path, tmp_path: Path) -> None:
+    run_program(
+        "import os, runlore\nrun = runlore.init()\npid = os.fork()\n"
+        "if pid == 0:\n    runlore.init().log({'loss': 2.0})\n    raise SystemExit\n"
+        "os.waitpid(pid, 0)\nrun.log({'loss': 1.0})\n",
+        tmp_path,
+    )
+    found = ended(home, 2)
+    assert sorted(values["loss"] for one in found for _, values in one.rows) == [1.0, 2.0]
+    assert {one.role for one in found} == {"main"}
+
+
+def test_a_signal_handler_may_log_in_the_middle_of_a_log(home: Path, tmp_path: Path) -> None:
+    done = run_program(
+        "import itertools, signal, runlore\nrun = runlore.init()\nhits = itertools.count()\n"
+        "def handle(*_):\n    hit = next(hits)\n    run.log({'hit': hit, f'h{hit}': 1})\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
+        "for i in range(60_000):\n    run.log({'loss': i})\n"
+        "    if i % 10 == 0:\n        run.log({f'k{i % 5000}': i})\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    hits = int(done.stdout)
+    (found,) = ended(home, 1)
+    assert hits > 20
+    assert sorted(v["hit"] for _, v in found.rows if "hit" in v) == list(range(hits))
+    assert [v["loss"] for _, v in found.rows if "loss" in v] == list(range(60_000))
+
+
+def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
+    home: Path, tmp_path: Path, staging: Path
+) -> None:
+    done = run_program(
+        "import os, runlore, time\n"
+        "read, write = os.pipe()\nos.set_inheritable(write, True)\n"
+        "run = runlore.init()\nrun.log({'loss': 1.0})\nassert run.flush(20)\n"
+        "try:\n    os.wait()\nexcept ChildProcessError:\n    print('no child')\n"
+        "os.close(write)\nassert os.read(read, 1) == b''\nprint('pipe closed')\nrun.finish()\n",
+        tmp_path,
+    )
+    # subprocess.run returns only when nobody holds the program's standard streams any more.
+    assert done.stdout.split("\n")[:2] == ["no child", "pipe closed"], done.stderr
+
+
+def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:
+    done = run_program(
+        "import os, signal, time, runlore\nfrom pathlib import Path\n"
+        "from runlore.sdk import launch\nlaunch.RESTART_SECONDS = 0.2\n"
+        "run = runlore.init()\nrun.log({'loss': 0.0})\nassert run.flush(20)\n"
+        "pid = int(Path(run._tree, 'lock').read_text())\nos.kill(pid, signal.SIGKILL)\n"
+        "time.sleep(0.3)\n"
+        "run.log({'loss': 1.0})\nprint(run.flush(20))\n"
+        "print(int(Path(run._tree, 'lock').read_text()) != pid)\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == [0, 1]
+
+
+def test_a_resumed_run_goes_on_behind_the_last_step_on_this_machine(home: Path) -> None:
+    import runlore
+
+    with runlore.init(id="again") as run:
+        for _ in range(30_000):
+            run.log({"loss": 1.0})
+    with runlore.init(id="again", resume="must") as run:
+        assert run.step == 30_000
+        assert run.resumed
+        run.log({"loss": 0.5})
+    first, second = sorted(settled(home), key=lambda found: len(found.rows))
+    assert first.rows == [(30_000, {"loss": 0.5})]
+    assert [one.of(spool.HEADER)[0]["resumed"] for one in (second, first)] == [False, True]
+
+
+def test_import_loads_next_to_nothing_and_init_no_heavy_library(home: Path) -> None:
+    def modules(text: str) -> set[str]:
+        code = (
+            f"import sys\nbefore = set(sys.modules)\n{text}\nprint(*(set(sys.modules) - before))"
+        )
+        return set(
+            subprocess.run(
+                [sys.executable, "-S", "-c", code],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+                env={**os.environ, "PYTHONPATH": str(Path("src").resolve())},
+            ).stdout.split()
+        )
+
+    assert modules("import runlore") == {"runlore", "runlore.version"}
+    loaded = modules("import runlore; runlore.init(); runlore.log({'a': 1}); runlore.finish()")
+    heavy = {"numpy", "msgspec", "httpx", "inspect", "dataclasses", "subprocess", "socket", "uuid"}
+    assert not loaded & heavy
+    assert len(loaded) < 90
+    until(lambda: len(settled(home)) == 1)

@@ -1,0 +1,242 @@
+"""The run in the user's program: what it logs is what stands in its stream."""
+
+import argparse
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import runlore
+from runlore.errors import UsageError
+from runlore.wire import spool
+from tests.unit.sdk.streams import Read, settled
+
+
+def the_stream(home: Path) -> Read:
+    (found,) = settled(home)
+    return found
+
+
+def test_what_was_logged_is_kept_in_order_with_its_steps(home: Path) -> None:
+    with runlore.init(project="digits") as run:
+        run.log({"loss": 0.5})
+        run.log({"loss": 0.25, "eval": {"acc": 0.5, "ok": True}}, commit=False)
+        run.log({"phase": "late"})
+        run.log({"loss": math.inf}, step=10)
+        run.log({"loss": 0.125})
+
+    found = the_stream(home)
+    assert found.rows == [
+        (0, {"loss": 0.5}),
+        (1, {"loss": 0.25, "eval/acc": 0.5, "eval/ok": True}),
+        (1, {"phase": "late"}),
+        (10, {"loss": math.inf}),
+        (11, {"loss": 0.125}),
+    ]
+    assert (found.kinds[0], found.kinds[-1]) == (spool.HEADER, spool.FINISH)
+
+
+def test_the_header_and_the_run_frame_say_what_init_was_told(home: Path) -> None:
+    with runlore.init(
+        "digits",
+        entity="ann",
+        id="k3",
+        name="first",
+        tags=["a"],
+        notes="n",
+        group="g",
+        job_type="train",
+    ) as run:
+        assert (run.owner, run.project, run.id, run.name) == ("ann", "digits", "k3", "first")
+
+    found = the_stream(home)
+    (header,) = found.of(spool.HEADER)
+    assert {key: header[key] for key in ("owner", "project", "run", "role", "resumed")} == {
+        "owner": "ann",
+        "project": "digits",
+        "run": "k3",
+        "role": "main",
+        "resumed": False,
+    }
+    (told,) = found.of(spool.RUN)
+    assert {key: told[key] for key in told if key != "program"} == {
+        "name": "first",
+        "tags": ["a"],
+        "notes": "n",
+        "group": "g",
+        "job_type": "train",
+    }
+
+
+def test_an_exception_in_the_block_makes_the_run_failed(home: Path) -> None:
+    with pytest.raises(ZeroDivisionError), runlore.init():
+        raise ZeroDivisionError
+
+    (finish,) = the_stream(home).of(spool.FINISH)
+    assert finish["exit_code"] == 1
+
+
+def test_the_module_doors_speak_to_the_current_run_and_say_when_there_is_none(
+    home: Path,
+) -> None:
+    run = runlore.init()
+    runlore.log({"loss": 1.0})
+    runlore.config["lr"] = 0.5
+    runlore.define_metric("loss", goal="minimize")
+    assert runlore.run is run
+    assert runlore.summary["loss"] == 1.0
+    assert runlore.flush()
+    runlore.finish()
+
+    assert runlore.run is None
+    with pytest.raises(UsageError, match=r"log\(\) needs a run; call runlore.init\(\) first"):
+        runlore.log({"loss": 1.0})
+    with pytest.raises(UsageError, match="config needs a run"):
+        runlore.config["lr"] = 1
+    found = the_stream(home)
+    assert found.of(spool.CONFIG) == [{"lr": 0.5}]
+    assert found.of(spool.DEFINE) == [{"metric": "loss", "goal": "minimize"}]
+
+
+def test_a_finished_run_takes_nothing_more_and_says_what_to_do(home: Path) -> None:
+    run = runlore.init()
+    run.finish()
+    run.finish()
+    with pytest.raises(UsageError, match="is finished and takes nothing more"):
+        run.log({"loss": 1.0})
+    with pytest.raises(UsageError, match="is finished"):
+        run.config["lr"] = 1
+
+
+@dataclass
+class Model:
+    width: int = 8
+    path: Path = Path("/data")
+
+
+def test_every_change_of_the_config_is_written_by_its_top_level_key(home: Path) -> None:
+    with runlore.init(config={"opt": {"name": "adam", "betas": (0.9, 0.99)}}) as run:
+        run.config.lr = 0.1
+        run.config["opt"]["name"] = "sgd"
+        run.config.update(argparse.Namespace(seed=1), model=Model())
+        assert run.config.opt == {"name": "sgd", "betas": [0.9, 0.99]}
+        assert run.config.model.width == 8
+        with pytest.raises(AttributeError, match="the config has no 'epochs'; it has 'opt'"):
+            run.config.epochs  # noqa: B018
+
+    assert the_stream(home).of(spool.CONFIG) == [
+        {"opt": {"name": "adam", "betas": [0.9, 0.99]}},
+        {"lr": 0.1},
+        {"opt": {"name": "sgd", "betas": [0.9, 0.99]}},
+        {"seed": 1, "model": {"width": 8, "path": "/data"}},
+    ]
+
+
+def test_the_summary_holds_what_was_logged_last_and_what_was_set_by_hand_wins(
+    home: Path,
+) -> None:
+    with runlore.init() as run:
+        for step in range(5):
+            run.log({"loss": 1.0 / (step + 1)})
+        run.log({"loss": 0.5, "phase": "end"})
+        run.log({"acc": 0.25})
+        assert dict(run.summary) == {"loss": 0.5, "phase": "end", "acc": 0.25}
+        run.summary["acc"] = 0.75
+        run.log({"acc": 0.1})
+        assert run.summary["acc"] == 0.75
+
+    assert the_stream(home).of(spool.SUMMARY) == [{"acc": 0.75}]
+
+
+def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = runlore.init()
+    assert runlore.init() is first
+    assert "is not finished, so init() returned it" in capsys.readouterr().err
+    second = runlore.init(reinit="create_new")
+    third = runlore.init(reinit="finish_previous")
+    assert len({first.id, second.id, third.id}) == 3
+    assert (first.is_finished, second.is_finished) == (False, True)
+    first.finish()
+    third.finish()
+
+
+def test_disabled_does_nothing(home: Path, staging: Path) -> None:
+    before = set(staging.rglob("*"))
+    with runlore.init(mode="disabled", config={"lr": 1}) as run:
+        run.log({"loss": object()})
+        assert runlore.run is run
+        assert run.config.lr == 1
+        assert run.url is None
+    assert set(staging.rglob("*")) == before
+    assert not home.exists()
+
+
+def test_a_copy_of_a_run_is_the_run(home: Path) -> None:
+    with runlore.init() as run:
+        assert copy.deepcopy(run) is run
+
+
+def test_unknown_arguments_of_init_are_named_once(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runlore.init(monitor_gym=True, sync_tensorboard=False):
+        pass
+    with runlore.init(monitor_gym=True):
+        pass
+    said = capsys.readouterr().err
+    assert said.count("init() has no use for monitor_gym, sync_tensorboard; ignored") == 1
+    assert said.count("monitor_gym") == 1
+
+
+def test_none_is_skipped_with_one_line_per_key(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runlore.init() as run:
+        for _ in range(3):
+            run.log({"loss": 0.5, "acc": None})
+    assert capsys.readouterr().err.count("'acc' was None and was skipped") == 1
+    assert the_stream(home).rows == [(step, {"loss": 0.5}) for step in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"project": "a/b"}, "project must be 1 to 128 letters"),
+        ({"id": ".."}, "run id must be"),
+        ({"owner": "api"}, "owner 'api' is a reserved word"),
+        ({"mode": "online!"}, "mode must be one of online, offline, disabled"),
+        ({"resume": "maybe"}, "resume must be"),
+        ({"reinit": "again"}, "reinit must be"),
+        ({"settings": ["x"]}, "settings must be a dict, got a list of 1"),
+        ({"settings": {"ulr": "x"}}, "no setting 'ulr'"),
+        ({"config": 3}, "config takes a dict"),
+        ({"name": 3}, "name must be a string, got int 3"),
+    ],
+)
+def test_a_wrong_init_says_what_was_expected(
+    home: Path, arguments: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        runlore.init(**arguments)  # type: ignore[arg-type]
+    assert runlore.run is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": 3}, "metric must be a key, got int 3"),
+        ({"name": "a*b"}, "has one '\\*' and at its end, got 'a\\*b'"),
+        ({"name": "a", "goal": "up"}, "goal must be 'minimize' or 'maximize', got 'up'"),
+        ({"name": "a", "summary": "most"}, "summary must be one of best, last"),
+        ({"name": "a", "step_metric": ""}, "a key must have at least one character"),
+    ],
+)
+def test_a_wrong_definition_says_what_was_expected(
+    home: Path, arguments: dict[str, str], said: str
+) -> None:
+    with runlore.init() as run, pytest.raises(UsageError, match=said):
+        run.define_metric(**arguments)  # type: ignore[arg-type]

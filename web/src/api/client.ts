@@ -1,0 +1,105 @@
+/** Calls to `/api/v1`; a failure becomes an ApiError that says what to do. */
+import { decodeJson, decodeProblem, decodeSeries } from "./decode";
+import type { MetricKey, Project, Run, RunPage, Series } from "./nouns";
+
+const SERIES_TYPE = "application/vnd.runlore.series";
+const TIMEOUT_MS = 20_000;
+
+export class ApiError extends Error {
+  /** The HTTP status, or 0 where no answer came. */
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export interface RunQuery {
+  readonly search: string;
+  readonly state: string;
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+export interface SeriesQuery {
+  readonly runs: readonly string[];
+  readonly keys: readonly string[];
+  readonly buckets: number;
+  readonly start: number | null;
+  readonly stop: number | null;
+}
+
+/** The part of a run that a person edits. */
+export interface RunEdit {
+  readonly name?: string;
+  readonly notes?: string;
+}
+
+export async function listProjects(): Promise<readonly Project[]> {
+  return (await get<{ projects: readonly Project[] }>("/api/v1/projects")).projects;
+}
+
+export function getProject(owner: string, project: string): Promise<Project> {
+  return get<Project>(projectPath(owner, project));
+}
+
+export function listRuns(owner: string, project: string, query: RunQuery): Promise<RunPage> {
+  const params = new URLSearchParams({ limit: String(query.limit) });
+  if (query.search !== "") params.set("search", query.search);
+  if (query.state !== "") params.set("state", query.state);
+  if (query.cursor !== null) params.set("cursor", query.cursor);
+  return get<RunPage>(`${projectPath(owner, project)}/runs?${params.toString()}`);
+}
+
+export function getRun(owner: string, project: string, run: string): Promise<Run> {
+  return get<Run>(runPath(owner, project, run));
+}
+
+export async function updateRun(owner: string, project: string, run: string, edit: RunEdit): Promise<Run> {
+  const answer = await request(runPath(owner, project, run), {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(edit),
+  });
+  return decodeJson<Run>(await answer.text());
+}
+
+export async function listKeys(owner: string, project: string): Promise<readonly MetricKey[]> {
+  return (await get<{ keys: readonly MetricKey[] }>(`${projectPath(owner, project)}/keys`)).keys;
+}
+
+export async function readSeries(owner: string, project: string, query: SeriesQuery): Promise<Series[]> {
+  const answer = await request(`${projectPath(owner, project)}/series`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: SERIES_TYPE },
+    body: JSON.stringify(query),
+  });
+  return decodeSeries(await answer.arrayBuffer());
+}
+
+function projectPath(owner: string, project: string): string {
+  return `/api/v1/projects/${encodeURIComponent(owner)}/${encodeURIComponent(project)}`;
+}
+
+function runPath(owner: string, project: string, run: string): string {
+  return `${projectPath(owner, project)}/runs/${encodeURIComponent(run)}`;
+}
+
+async function get<T>(path: string): Promise<T> {
+  const answer = await request(path, { headers: { Accept: "application/json" } });
+  return decodeJson<T>(await answer.text());
+}
+
+async function request(path: string, init: RequestInit): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch {
+    throw new ApiError(0, "The server does not answer. Start it again with 'runlore serve'.");
+  }
+  if (answer.ok) return answer;
+  const problem = decodeProblem(await answer.text());
+  const said = problem.detail ?? problem.title ?? answer.statusText;
+  throw new ApiError(answer.status, said === "" ? `The server answered ${String(answer.status)}.` : said);
+}

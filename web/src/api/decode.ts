@@ -1,0 +1,84 @@
+/** From bytes to nouns: the one place where the page trusts what the server says. */
+import type { JsonValue } from "../lib/flatten";
+import { COLUMNS, type Change, type Columns, type Series } from "./nouns";
+
+const MAGIC = 0x5253_4c52; // "RLSR", little-endian
+const VERSION = 1;
+const NUMBERS: Readonly<Record<string, number>> = {
+  NaN: Number.NaN,
+  Infinity: Number.POSITIVE_INFINITY,
+  "-Infinity": Number.NEGATIVE_INFINITY,
+};
+
+interface SeriesHeader {
+  readonly series: readonly {
+    readonly run: string;
+    readonly key: string;
+    readonly width: number;
+    readonly rows: number;
+    readonly points: number;
+  }[];
+  readonly columns: readonly string[];
+}
+
+/** Reads JSON, in which a number that JSON cannot hold stands as `{"$number": "NaN"}`. */
+export function decodeJson<T>(text: string): T {
+  return JSON.parse(text, (_key, value: JsonValue) => {
+    if (typeof value === "object" && value !== null && "$number" in value) {
+      const name = value["$number"];
+      return (typeof name === "string" ? NUMBERS[name] : undefined) ?? value;
+    }
+    return value;
+  }) as T;
+}
+
+export interface Problem {
+  readonly title?: string;
+  readonly detail?: string;
+}
+
+/** The problem in an error's body; empty where the body is not one (a proxy's page). */
+export function decodeProblem(text: string): Problem {
+  try {
+    const value = JSON.parse(text) as Problem | null;
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+export function decodeChanges(text: string): readonly Change[] {
+  return decodeJson<{ changes: readonly Change[] }>(text).changes;
+}
+
+/** What one tab's port or the shared worker says; both ends are built together. */
+export function decodeMessage<T>(event: MessageEvent): T {
+  return event.data as T;
+}
+
+/** Reads the binary answer of `POST …/series`; the columns are views on the buffer. */
+export function decodeSeries(buffer: ArrayBuffer): Series[] {
+  const view = new DataView(buffer);
+  if (buffer.byteLength < 16 || view.getUint32(0, true) !== MAGIC) {
+    throw new Error("expected a series answer beginning with RLSR; reload the page");
+  }
+  const version = view.getUint32(4, true);
+  if (version !== VERSION) {
+    throw new Error(
+      `expected version ${String(VERSION)} of the series format, got ${String(version)}; reload the page`,
+    );
+  }
+  const length = view.getUint32(8, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 16, length))) as SeriesHeader;
+  let offset = 16 + length;
+  return header.series.map(({ run, key, width, points, rows }) => {
+    const columns: Partial<Record<string, Float64Array>> = {};
+    for (const name of header.columns) {
+      columns[name] = new Float64Array(buffer, offset, rows);
+      offset += rows * Float64Array.BYTES_PER_ELEMENT;
+    }
+    const missing = COLUMNS.find((name) => columns[name] === undefined);
+    if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);
+    return { run, key, width, points, columns: columns as Columns };
+  });
+}

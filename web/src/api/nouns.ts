@@ -1,0 +1,48 @@
+/** The nouns as the server describes them; see docs/design/http-api.md. */
+import type { JsonValue } from "../lib/flatten";
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+type JsonObject = { readonly [key: string]: JsonValue };
+
+export type Project = Readonly<Schemas["Project"]>;
+export type MetricKey = Readonly<Schemas["Key"]>;
+
+/** A run, whose config and summary are JSON that was read by `decodeJson`. */
+export type Run = Readonly<Omit<Schemas["Run"], "config" | "summary">> & {
+  readonly config: JsonObject;
+  readonly summary: JsonObject;
+};
+
+export type RunPage = Readonly<Omit<Schemas["RunList"], "runs">> & { readonly runs: readonly Run[] };
+
+export interface Change {
+  readonly owner: string;
+  readonly project: string;
+  readonly run: string;
+  readonly what: readonly ("points" | "run" | "deleted")[];
+}
+
+export const COLUMNS = [
+  "step",
+  "step_last",
+  "count",
+  "min",
+  "max",
+  "mean",
+  "last",
+  "nan",
+  "posinf",
+  "neginf",
+] as const;
+
+export type ColumnName = (typeof COLUMNS)[number];
+export type Columns = Readonly<Record<ColumnName, Float64Array>>;
+
+export interface Series {
+  readonly run: string;
+  readonly key: string;
+  readonly width: number;
+  readonly points: number;
+  readonly columns: Columns;
+}

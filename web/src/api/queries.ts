@@ -1,0 +1,151 @@
+/** Server state as React sees it: one query per question, kept true by the live stream. */
+import {
+  type QueryClient,
+  type QueryKey,
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { createContext, useContext, useEffect, useMemo, useState } from "react";
+
+import { getProject, getRun, listKeys, listProjects, listRuns, type RunEdit, updateRun } from "./client";
+import type { Live } from "./live";
+import type { Change, Run } from "./nouns";
+import { SeriesStore } from "./series";
+
+const RUNS_PER_PAGE = 200;
+/** A list that only counts points may lag; one that misses a run may not. */
+const SOON_MS = 300;
+const LATER_MS = 2_500;
+
+const LiveContext = createContext<Live | null>(null);
+export const LiveProvider = LiveContext.Provider;
+
+export function useLive(): Live {
+  const live = useContext(LiveContext);
+  if (live === null) throw new Error("useLive stands outside of LiveProvider");
+  return live;
+}
+
+export function useIsAway(): boolean {
+  const live = useLive();
+  const [isAway, setAway] = useState(live.isAway);
+  useEffect(() => live.listen({ onState: setAway }), [live]);
+  return isAway;
+}
+
+export function useProjects() {
+  return useQuery({ queryKey: ["projects"], queryFn: listProjects });
+}
+
+export function useProject(owner: string, project: string) {
+  return useQuery({
+    queryKey: ["project", owner, project],
+    queryFn: () => getProject(owner, project),
+  });
+}
+
+export function useRuns(owner: string, project: string, search: string, state: string) {
+  return useInfiniteQuery({
+    queryKey: ["runs", owner, project, search, state],
+    queryFn: ({ pageParam }) => listRuns(owner, project, { search, state, limit: RUNS_PER_PAGE, cursor: pageParam }),
+    initialPageParam: noCursor(),
+    getNextPageParam: (page) => page.next,
+    placeholderData: (before) => before,
+  });
+}
+
+export function useRun(owner: string, project: string, run: string) {
+  return useQuery({ queryKey: ["run", owner, project, run], queryFn: () => getRun(owner, project, run) });
+}
+
+export function useKeys(owner: string, project: string) {
+  return useQuery({ queryKey: ["keys", owner, project], queryFn: () => listKeys(owner, project) });
+}
+
+/** Edits a run; the page shows the edit at once and the old value again if the server refuses. */
+export function useUpdateRun(owner: string, project: string, run: string) {
+  const client = useQueryClient();
+  const key = ["run", owner, project, run];
+  return useMutation({
+    mutationFn: (edit: RunEdit) => updateRun(owner, project, run, edit),
+    onMutate: (edit) => {
+      const before = client.getQueryData<Run>(key);
+      if (before !== undefined) client.setQueryData<Run>(key, { ...before, ...edit });
+      return { before };
+    },
+    onError: (_error, _edit, context) => client.setQueryData(key, context?.before),
+    onSuccess: (after) => {
+      client.setQueryData(key, after);
+      void client.invalidateQueries({ queryKey: ["runs", owner, project] });
+    },
+  });
+}
+
+export function useSeriesStore(owner: string, project: string): SeriesStore {
+  const live = useLive();
+  const store = useMemo(() => new SeriesStore(owner, project, live), [owner, project, live]);
+  useEffect(() => {
+    store.open();
+    return () => { store.close(); };
+  }, [store]);
+  return store;
+}
+
+/** Lets live changes refresh what is shown; returns how to stop. */
+export function followLive(client: QueryClient, live: Live): () => void {
+  const refresh = new Refresher(client);
+  return live.listen({
+    onReturn: () => { void client.invalidateQueries(); },
+    onChanges: (changes) => {
+      for (const change of changes) refreshFor(refresh, client, change);
+    },
+  });
+}
+
+function refreshFor(refresh: Refresher, client: QueryClient, { owner, project, run, what }: Change): void {
+  const isKnown = client.getQueriesData<unknown>({ queryKey: ["seen", owner, project, run] }).length > 0;
+  const isNews = !isKnown || what.includes("run") || what.includes("deleted");
+  if (!isKnown) client.setQueryData(["seen", owner, project, run], true);
+  const pause = isNews ? SOON_MS : LATER_MS;
+  refresh.ask(["projects"], pause);
+  refresh.ask(["project", owner, project], pause);
+  refresh.ask(["runs", owner, project], pause);
+  refresh.ask(["keys", owner, project], hasKeys(client, owner, project) ? pause : SOON_MS);
+  refresh.ask(["run", owner, project, run], isNews ? SOON_MS : 1_000);
+}
+
+function hasKeys(client: QueryClient, owner: string, project: string): boolean {
+  return (client.getQueryData<readonly unknown[]>(["keys", owner, project]) ?? []).length > 0;
+}
+
+/** Invalidates each query at once when asked, then at most once per pause. */
+class Refresher {
+  readonly #client: QueryClient;
+  readonly #last = new Map<string, number>();
+  readonly #planned = new Map<string, { at: number; timer: ReturnType<typeof setTimeout> }>();
+
+  constructor(client: QueryClient) {
+    this.#client = client;
+  }
+
+  ask(queryKey: QueryKey, pause: number): void {
+    const name = JSON.stringify(queryKey);
+    const now = performance.now();
+    const at = Math.max(now, (this.#last.get(name) ?? Number.NEGATIVE_INFINITY) + pause);
+    const planned = this.#planned.get(name);
+    if (planned !== undefined && planned.at <= at) return;
+    clearTimeout(planned?.timer);
+    const timer = setTimeout(() => {
+      this.#planned.delete(name);
+      this.#last.set(name, performance.now());
+      void this.#client.invalidateQueries({ queryKey });
+    }, at - now);
+    this.#planned.set(name, { at, timer });
+  }
+}
+
+function noCursor(): string | null {
+  return null;
+}

@@ -1,0 +1,193 @@
+/** Series for the charts of one page: what is asked together is fetched together, and only once. */
+import { readSeries } from "./client";
+import type { Live } from "./live";
+import type { Change, Series } from "./nouns";
+
+/** A span of steps: from `start` up to before `stop`; null is all of them. */
+export type StepRange = { readonly start: number; readonly stop: number } | null;
+
+/** What one chart wants to show; `buckets` is its width. */
+export interface SeriesWish {
+  readonly key: string;
+  readonly runs: readonly string[];
+  readonly buckets: number;
+  readonly range: StepRange;
+  readonly onData: () => void;
+  readonly onFault: (message: string | null) => void;
+}
+
+interface Entry {
+  readonly name: string;
+  series: Series | null;
+  /** What `series` answers; another wish makes it stale. */
+  askedFor: string;
+  stale: boolean;
+}
+
+interface Batch {
+  readonly runs: readonly string[];
+  readonly keys: readonly string[];
+  readonly wish: SeriesWish;
+  readonly cells: readonly Entry[];
+}
+
+/** A fetch begins at most this often while runs are growing, so that drawing keeps its time. */
+const MIN_PAUSE_MS = 150;
+const RETRY_MS = 2_000;
+
+export class SeriesStore {
+  readonly #owner: string;
+  readonly #project: string;
+  /** By key and run, then by number of buckets: a large panel may show what a small one shows. */
+  readonly #entries = new Map<string, Map<number, Entry>>();
+  readonly #wishes = new Set<SeriesWish>();
+  readonly #live: Live;
+  #leave: (() => void) | null = null;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #busy = false;
+  #nextAt = 0;
+
+  constructor(owner: string, project: string, live: Live) {
+    this.#owner = owner;
+    this.#project = project;
+    this.#live = live;
+  }
+
+  /** Follows the live stream until `close`. */
+  open(): void {
+    this.#leave = this.#live.listen({
+      onChanges: (changes) => { this.#takeChanges(changes); },
+      onReturn: () => { this.#markStale(null); },
+    });
+    this.#plan(0);
+  }
+
+  close(): void {
+    this.#leave?.();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Keeps a wish fulfilled until the returned function is called. */
+  want(wish: SeriesWish): () => void {
+    this.#wishes.add(wish);
+    this.#plan(0);
+    return () => { this.#wishes.delete(wish); };
+  }
+
+  /** What is known now, perhaps of an older range or size: an old picture is better than none. */
+  read(key: string, run: string, buckets: number): Series | null {
+    const sizes = this.#entries.get(cellName(key, run));
+    const best = sizes?.get(buckets);
+    if (best !== undefined && best.askedFor !== "") return best.series;
+    for (const entry of sizes?.values() ?? []) if (entry.series !== null) return entry.series;
+    return null;
+  }
+
+  /** Whether every series of the wish has been answered once. */
+  isComplete(wish: SeriesWish): boolean {
+    return wish.runs.every((run) => this.#entry(wish, run).askedFor !== "");
+  }
+
+  #takeChanges(changes: readonly Change[]): void {
+    const grown = changes.filter(
+      (change) =>
+        change.owner === this.#owner && change.project === this.#project && change.what.includes("points"),
+    );
+    if (grown.length > 0) this.#markStale(new Set(grown.map((change) => change.run)));
+  }
+
+  /** Marks the series of these runs, or of all, as older than the server's. */
+  #markStale(changed: ReadonlySet<string> | null): void {
+    for (const [name, sizes] of this.#entries) {
+      if (changed !== null && !changed.has(name.slice(0, name.indexOf("\n")))) continue;
+      for (const entry of sizes.values()) entry.stale = true;
+    }
+    this.#plan(0);
+  }
+
+  #plan(delay: number): void {
+    if (this.#timer !== null || this.#busy) return;
+    const wait = Math.max(delay, this.#nextAt - performance.now(), 0);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      void this.#fetchMissing();
+    }, wait);
+  }
+
+  async #fetchMissing(): Promise<void> {
+    const batches = this.#batches();
+    if (batches.length === 0) return;
+    this.#busy = true;
+    const begun = performance.now();
+    let failed = false;
+    for (const batch of batches) failed = !(await this.#fetch(batch)) || failed;
+    this.#busy = false;
+    this.#nextAt = performance.now() + Math.max(MIN_PAUSE_MS, performance.now() - begun);
+    if (failed || this.#batches().length > 0) this.#plan(failed ? RETRY_MS : 0);
+  }
+
+  async #fetch(batch: Batch): Promise<boolean> {
+    const { wish, runs, keys } = batch;
+    const asked = signature(wish);
+    // Marked before asking: a change that comes during the request makes them stale again.
+    for (const cell of batch.cells) cell.stale = false;
+    const touched = [...this.#wishes].filter((other) => keys.includes(other.key));
+    try {
+      const range = wish.range ?? { start: null, stop: null };
+      const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, ...range });
+      const found = new Map(answer.map((series) => [cellName(series.key, series.run), series]));
+      for (const cell of batch.cells) {
+        cell.series = found.get(cell.name) ?? null;
+        cell.askedFor = asked;
+      }
+      for (const other of touched) {
+        other.onFault(null);
+        other.onData();
+      }
+      return true;
+    } catch (error) {
+      for (const cell of batch.cells) cell.stale = true;
+      for (const other of touched) other.onFault(error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  }
+
+  /** Groups what is missing into few requests: keys that miss the same runs in the same way. */
+  #batches(): Batch[] {
+    const groups = new Map<string, { runs: string[]; keys: string[]; wish: SeriesWish; cells: Entry[] }>();
+    for (const wish of this.#wishes) {
+      const asked = signature(wish);
+      const missing = wish.runs.filter((run) => {
+        const entry = this.#entry(wish, run);
+        return entry.stale || entry.askedFor !== asked;
+      });
+      if (missing.length === 0) continue;
+      const name = `${asked}|${missing.join()}`;
+      const group = groups.get(name) ?? { runs: missing, keys: [], wish, cells: [] };
+      group.keys.push(wish.key);
+      group.cells.push(...missing.map((run) => this.#entry(wish, run)));
+      groups.set(name, group);
+    }
+    return [...groups.values()];
+  }
+
+  #entry(wish: SeriesWish, run: string): Entry {
+    const name = cellName(wish.key, run);
+    const sizes = this.#entries.get(name) ?? new Map<number, Entry>();
+    this.#entries.set(name, sizes);
+    const entry = sizes.get(wish.buckets) ?? { name, series: null, askedFor: "", stale: true };
+    sizes.set(wish.buckets, entry);
+    return entry;
+  }
+}
+
+/** A run's id holds no line break, so the two cannot run into each other. */
+function cellName(key: string, run: string): string {
+  return `${run}\n${key}`;
+}
+
+function signature(wish: SeriesWish): string {
+  const range = wish.range === null ? "all" : `${String(wish.range.start)}:${String(wish.range.stop)}`;
+  return `${String(wish.buckets)}@${range}`;
+}

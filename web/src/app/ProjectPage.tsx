@@ -1,0 +1,116 @@
+/** A project: its runs on the left, their charts beside them. */
+import { Link } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import type { Run } from "../api/nouns";
+import { useKeys, useRuns, useSeriesStore } from "../api/queries";
+import { Crosshair } from "../charts/crosshair";
+import { PanelGrid } from "../features/panels/PanelGrid";
+import type { PanelRun } from "../features/panels/source";
+import { colorOf } from "../features/runs/colors";
+import { RunList } from "../features/runs/RunList";
+import { matcherOf } from "../lib/matcher";
+import { shownRuns, type View } from "../lib/view";
+import { type Command, useCommands } from "../ui/commands";
+import { Icon, Notice, useIsDark, useMedia } from "../ui/parts";
+import { useView } from "./useView";
+
+const MOST_IN_CHARTS = 100;
+
+interface ProjectPageProps {
+  readonly owner: string;
+  readonly project: string;
+}
+
+export function ProjectPage({ owner, project }: ProjectPageProps) {
+  const [view, onView] = useView();
+  const isNarrow = useMedia("(max-width: 760px)");
+  const [isListOpen, setListOpen] = useState<boolean | null>(null);
+  const isListShown = isListOpen ?? !isNarrow;
+  const runs = useRuns(owner, project, searchFor(view.search), view.state);
+  const keys = useKeys(owner, project);
+  const store = useSeriesStore(owner, project);
+  const [crosshair] = useState(() => new Crosshair());
+  const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
+  const shown = useShownRuns(all, view);
+  const charted = useMemo(
+    () => keys.data && [...new Set(keys.data.flatMap(({ key, kind }) => (kind === "string" ? [] : [key])))],
+    [keys.data],
+  );
+  useCommands(
+    useMemo<Command[]>(
+      () => [
+        { name: "Show or hide the run list", key: "b", run: () => { setListOpen(!isListShown); } },
+        { name: "Show all runs in the charts", key: "a", run: () => { onView({ hidden: [], only: [] }); } },
+      ],
+      [isListShown, onView],
+    ),
+  );
+  const error = runs.error ?? keys.error;
+  if (error !== null && runs.data === undefined) {
+    return (
+      <Notice title={`${project} cannot be shown`}>
+        <p>{error.message}</p>
+        <p>It appears here by itself when its first points arrive.</p>
+        <p><Link to="/" className="link">All projects</Link></p>
+      </Notice>
+    );
+  }
+  const total = runs.data?.pages[0]?.total ?? 0;
+  return (
+    <div className={isListShown ? "project" : "project is-wide"}>
+      <button className="button quiet list-button" aria-expanded={isListShown} onClick={() => { setListOpen(!isListShown); }}>
+        <Icon name="list" /> {isListShown ? "Hide runs" : "Runs"}
+      </button>
+      {isListShown && (
+        <RunList
+          runs={all}
+          total={total}
+          shown={shown.length}
+          isLoading={runs.data === undefined}
+          hasMore={runs.hasNextPage && !runs.isFetchingNextPage}
+          onMore={() => void runs.fetchNextPage()}
+          view={view}
+          onView={onView}
+          crosshair={crosshair}
+          link={(run, children) => (
+            <Link to="/$owner/$project/runs/$run" params={{ owner, project, run: run.id }} className="run-link">{children}</Link>
+          )}
+        />
+      )}
+      <main className="main">
+        {shown.length === MOST_IN_CHARTS && total > MOST_IN_CHARTS && (
+          <p className="note">The charts show the newest {MOST_IN_CHARTS} runs of this list. Search, or pick runs alone, to see others.</p>
+        )}
+        <PanelGrid
+          keys={charted}
+          runs={shown}
+          view={view}
+          onView={onView}
+          store={store}
+          crosshair={crosshair}
+        />
+      </main>
+    </div>
+  );
+}
+
+/** The runs in the charts; the same array as long as nothing that a chart shows has changed. */
+function useShownRuns(all: readonly Run[], view: View): readonly PanelRun[] {
+  const isDark = useIsDark();
+  const shown = shownRuns(all, view, MOST_IN_CHARTS).map((run) => ({
+    id: run.id,
+    name: run.name,
+    color: colorOf(run, isDark),
+  }));
+  const name = JSON.stringify(shown);
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `shown`, compared by value
+  return useMemo(() => shown, [name]);
+}
+
+/** What the server understands: an expression that cannot be read is not sent. */
+function searchFor(search: string): string {
+  const text = search.trim();
+  if (!text.startsWith("/") || text.length < 2) return text;
+  return matcherOf(text).fault === null ? `${text.replace(/\/$/, "")}/` : "";
+}

@@ -1,0 +1,70 @@
+/** One run: what it is, its charts, its summary and config. */
+import { Link } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import { useKeys, useRun, useSeriesStore } from "../api/queries";
+import { Crosshair } from "../charts/crosshair";
+import { PanelGrid } from "../features/panels/PanelGrid";
+import { colorOf } from "../features/runs/colors";
+import { RunHead } from "../features/runs/RunHead";
+import { RunTables } from "../features/runs/RunTables";
+import { Notice, useIsDark } from "../ui/parts";
+import { useView } from "./useView";
+
+interface RunPageProps {
+  readonly owner: string;
+  readonly project: string;
+  readonly run: string;
+}
+
+export function RunPage({ owner, project, run: id }: RunPageProps) {
+  const [view, onView] = useView();
+  const run = useRun(owner, project, id);
+  const keys = useKeys(owner, project);
+  const store = useSeriesStore(owner, project);
+  const [crosshair] = useState(() => new Crosshair());
+  const isDark = useIsDark();
+  const color = run.data === undefined ? "" : colorOf(run.data, isDark);
+  const name = run.data?.name ?? "";
+  const runs = useMemo(() => [{ id, name, color }], [id, name, color]);
+  const summary = run.data?.summary;
+  // The summary holds the last value of every key that the run has logged.
+  const own = useMemo(
+    () =>
+      summary === undefined
+        ? undefined
+        : keys.data?.flatMap(({ key, kind }) => (kind !== "string" && Object.hasOwn(summary, key) ? [key] : [])),
+    [keys.data, summary],
+  );
+  if (run.error !== null && run.data === undefined) {
+    return (
+      <Notice title="This run cannot be shown">
+        <p>{run.error.message}</p>
+        <p>If its program runs now, it appears here by itself when its first points arrive.</p>
+        <p><Link to="/$owner/$project" params={{ owner, project }} className="link">All runs of {project}</Link></p>
+      </Notice>
+    );
+  }
+  return (
+    <div className="run-page">
+      {run.data === undefined ? (
+        <header className="run-head"><i className="skeleton" style={{ width: 220, height: 20 }} /></header>
+      ) : (
+        <RunHead run={run.data} />
+      )}
+      <div className="run-body">
+        <main className="main">
+          <PanelGrid
+            keys={own}
+            runs={runs}
+            view={view}
+            onView={onView}
+            store={store}
+            crosshair={crosshair}
+          />
+        </main>
+        {run.data !== undefined && <RunTables run={run.data} />}
+      </div>
+    </div>
+  );
+}

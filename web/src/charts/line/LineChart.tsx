@@ -1,0 +1,47 @@
+/** Mounts a line chart; React renders it once, and everything after happens on its canvases. */
+import "uplot/dist/uPlot.min.css";
+
+import { useEffect, useRef } from "react";
+
+import type { Crosshair } from "../crosshair";
+import { type ChartContent, type ChartEvents, LineChart } from "./chart";
+
+export interface LineChartProps {
+  readonly label: string;
+  readonly crosshair: Crosshair;
+  readonly read: () => ChartContent;
+  readonly events: ChartEvents;
+  /** Calls back whenever there is something new to draw; returns how to stop that. */
+  readonly listen: (onChange: () => void) => () => void;
+}
+
+export function LineChartMount({ label, crosshair, read, events, listen }: LineChartProps) {
+  const root = useRef<HTMLDivElement>(null);
+  const chart = useRef<LineChart>(null);
+  useEffect(() => {
+    if (root.current === null) return;
+    const made = new LineChart(root.current, crosshair, read, events);
+    chart.current = made;
+    const stop = listen(() => { made.update(); });
+    made.update();
+    return () => {
+      stop();
+      made.close();
+    };
+  }, [crosshair, read, events, listen]);
+  return (
+    <div
+      ref={root}
+      className="chart"
+      role="img"
+      aria-label={label}
+      tabIndex={0}
+      onBlur={() => chart.current?.leave()}
+      onKeyDown={(event) => {
+        if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+        event.preventDefault();
+        chart.current?.stepBy(event.key === "ArrowLeft" ? -1 : 1);
+      }}
+    />
+  );
+}

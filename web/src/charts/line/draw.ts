@@ -1,0 +1,204 @@
+/** Draws lines on a canvas whose unit is a CSS pixel and whose origin is the plot's corner. */
+import { type Hit, indexesWithin, type Line, type Scale, spikesOf, toX, toY } from "./model";
+
+export interface Ink {
+  readonly text: string;
+  readonly faint: string;
+  readonly paper: string;
+}
+
+const LINE_WIDTH = 1.25;
+const STRONG_WIDTH = 2;
+const BAND_ALPHA = 0.16;
+const FEW_LINES = 8;
+const RAW_ALPHA = 0.28;
+const SPIKE_ALPHA = 0.8;
+const SPIKE_REACH = 3;
+const MARK = 3;
+/** Pixels beyond the plot at which a coordinate is cut: canvases misdraw very large ones. */
+const FAR = 4_000;
+
+export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[], scale: Scale): void {
+  // Bands of many lines lie on each other: together they must not hide the lines.
+  const band = BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
+  for (const line of lines) drawLine(ctx, line, scale, LINE_WIDTH, band);
+}
+
+/** The chosen line again, strong, on the canvas above the faded ones. */
+export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
+  drawLine(ctx, line, scale, STRONG_WIDTH, BAND_ALPHA);
+}
+
+export function drawCrosshair(ctx: CanvasRenderingContext2D, step: number, scale: Scale, ink: Ink): void {
+  const x = Math.round(toX(scale, step)) + 0.5;
+  if (x < 0 || x > scale.width) return;
+  ctx.strokeStyle = ink.faint;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  ctx.moveTo(x, 0);
+  ctx.lineTo(x, scale.height);
+  ctx.stroke();
+}
+
+/** A dot where a line stands at the crosshair. */
+export function drawDot(ctx: CanvasRenderingContext2D, { line, index }: Hit, scale: Scale, ink: Ink): void {
+  const value = line.y[index] ?? Number.NaN;
+  if (!isDrawable(value, scale)) return;
+  ctx.beginPath();
+  ctx.arc(toX(scale, line.x[index] ?? 0), clampY(toY(scale, value)), 3.5, 0, 2 * Math.PI);
+  ctx.fillStyle = line.color;
+  ctx.fill();
+  ctx.lineWidth = 1.5;
+  ctx.strokeStyle = ink.paper;
+  ctx.stroke();
+}
+
+function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width: number, band: number): void {
+  const [first, last] = indexesWithin(line.buckets, scale.x);
+  // One more on each side, so that the line runs to the edges of the plot.
+  const from = Math.max(0, first - 1);
+  const to = Math.min(line.x.length, last + 1);
+  ctx.strokeStyle = line.color;
+  ctx.fillStyle = line.color;
+  ctx.lineJoin = "round";
+  ctx.lineCap = "round";
+  if (line.isSmoothed) {
+    ctx.globalAlpha = RAW_ALPHA;
+    ctx.lineWidth = 1;
+    strokePath(ctx, line.x, line.buckets.mean, scale, from, to);
+  }
+  ctx.globalAlpha = band;
+  fillBand(ctx, line, scale, from, to);
+  ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
+  ctx.lineWidth = 1;
+  strokeSpikes(ctx, line, scale, from, to);
+  ctx.globalAlpha = 1;
+  ctx.lineWidth = width;
+  strokePath(ctx, line.x, line.y, scale, from, to);
+  markNonFinite(ctx, line, scale, from, to);
+}
+
+function strokePath(
+  ctx: CanvasRenderingContext2D,
+  x: Float64Array,
+  y: Float64Array,
+  scale: Scale,
+  from: number,
+  to: number,
+): void {
+  ctx.beginPath();
+  let isOpen = false;
+  let length = 0;
+  for (let index = from; index < to; index += 1) {
+    const value = y[index] ?? Number.NaN;
+    const step = x[index] ?? 0;
+    if (!isDrawable(value, scale) || (scale.isLogX && step <= 0)) {
+      // A point between two gaps has no line; a short dash lets it be seen.
+      if (isOpen && length === 1) ctx.lineTo(clampX(toX(scale, x[index - 1] ?? 0)) + 0.01, clampY(toY(scale, y[index - 1] ?? 0)));
+      isOpen = false;
+      continue;
+    }
+    const px = clampX(toX(scale, step));
+    const py = clampY(toY(scale, value));
+    if (isOpen) ctx.lineTo(px, py);
+    else ctx.moveTo(px, py);
+    length = isOpen ? length + 1 : 1;
+    isOpen = true;
+    if (length === 1 && index === to - 1) ctx.lineTo(px + 0.01, py);
+  }
+  ctx.stroke();
+}
+
+function fillBand(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
+  const { min, max, count } = line.buckets;
+  let start = from;
+  while (start < to) {
+    let stop = start;
+    let isBand = false;
+    while (stop < to && isBandable(line, scale, stop)) {
+      isBand ||= (count[stop] ?? 0) > 1 && (max[stop] ?? 0) > (min[stop] ?? 0);
+      stop += 1;
+    }
+    if (isBand) fillPart(ctx, line, scale, start, stop);
+    start = stop + 1;
+  }
+}
+
+function fillPart(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
+  const { min, max } = line.buckets;
+  ctx.beginPath();
+  for (let index = from; index < to; index += 1) {
+    ctx.lineTo(clampX(toX(scale, line.x[index] ?? 0)), clampY(toY(scale, max[index] ?? 0)));
+  }
+  for (let index = to - 1; index >= from; index -= 1) {
+    const low = scale.isLogY ? Math.max(min[index] ?? 0, scale.y[0]) : (min[index] ?? 0);
+    ctx.lineTo(clampX(toX(scale, line.x[index] ?? 0)), clampY(toY(scale, low)));
+  }
+  ctx.fill();
+}
+
+function strokeSpikes(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
+  const { min, max } = line.buckets;
+  ctx.beginPath();
+  for (const index of spikesOf(line, scale, SPIKE_REACH)) {
+    if (index < from || index >= to || !isBandable(line, scale, index)) continue;
+    const px = clampX(toX(scale, line.x[index] ?? 0));
+    const low = scale.isLogY ? Math.max(min[index] ?? 0, scale.y[0]) : (min[index] ?? 0);
+    ctx.moveTo(px, clampY(toY(scale, low)));
+    ctx.lineTo(px, clampY(toY(scale, max[index] ?? 0)));
+  }
+  ctx.stroke();
+}
+
+/** NaN as a cross on the floor, infinities as arrowheads at the edge that they lie behind. */
+function markNonFinite(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
+  const { nan, posinf, neginf } = line.buckets;
+  const floor = scale.height - MARK - 2;
+  const marked = { nan: Number.NEGATIVE_INFINITY, posinf: Number.NEGATIVE_INFINITY, neginf: Number.NEGATIVE_INFINITY };
+  /** Marks that would touch become one: what counts is where it began. */
+  const isNext = (kind: keyof typeof marked, count: number | undefined, x: number): boolean => {
+    if ((count ?? 0) === 0 || x - marked[kind] < 3 * MARK) return false;
+    marked[kind] = x;
+    return true;
+  };
+  ctx.lineWidth = 1.25;
+  for (let index = from; index < to; index += 1) {
+    const x = toX(scale, line.x[index] ?? 0);
+    if (x < 0 || x > scale.width) continue;
+    if (isNext("nan", nan[index], x)) {
+      ctx.beginPath();
+      ctx.moveTo(x - MARK, floor - MARK);
+      ctx.lineTo(x + MARK, floor + MARK);
+      ctx.moveTo(x + MARK, floor - MARK);
+      ctx.lineTo(x - MARK, floor + MARK);
+      ctx.stroke();
+    }
+    if (isNext("posinf", posinf[index], x)) fillArrow(ctx, x, 1, 1);
+    if (isNext("neginf", neginf[index], x)) fillArrow(ctx, x, scale.height - 1, -1);
+  }
+}
+
+function fillArrow(ctx: CanvasRenderingContext2D, x: number, y: number, direction: 1 | -1): void {
+  ctx.beginPath();
+  ctx.moveTo(x, y);
+  ctx.lineTo(x - MARK, y + direction * 2 * MARK);
+  ctx.lineTo(x + MARK, y + direction * 2 * MARK);
+  ctx.fill();
+}
+
+function isBandable(line: Line, scale: Scale, index: number): boolean {
+  const step = line.x[index] ?? 0;
+  return isDrawable(line.buckets.max[index] ?? Number.NaN, scale) && !(scale.isLogX && step <= 0);
+}
+
+function isDrawable(value: number, scale: Scale): boolean {
+  return Number.isFinite(value) && !(scale.isLogY && value <= 0);
+}
+
+function clampX(x: number): number {
+  return Math.max(-FAR, Math.min(FAR + 4_000, x));
+}
+
+function clampY(y: number): number {
+  return Math.max(-FAR, Math.min(FAR, y));
+}

@@ -1,0 +1,69 @@
+/** The box beside the crosshair: the step, the nearest run's value and those around it. */
+import { formatNumber, fullNumber } from "../../lib/format";
+import type { Hit } from "./model";
+
+const GAP = 12;
+
+export class Tooltip {
+  readonly element = document.createElement("div");
+  readonly #step = document.createElement("div");
+  readonly #rows = document.createElement("div");
+
+  constructor() {
+    this.element.className = "chart-tip";
+    this.#step.className = "chart-tip-step";
+    this.element.append(this.#step, this.#rows);
+    this.hide();
+  }
+
+  hide(): void {
+    this.element.hidden = true;
+  }
+
+  show(step: number, hits: readonly Hit[], nearest: string | null, more: number): void {
+    this.element.hidden = hits.length === 0;
+    this.#step.textContent = `Step ${Math.round(step).toLocaleString("en-US")}`;
+    this.#rows.replaceChildren(...hits.map((hit) => rowOf(hit, hit.line.id === nearest)));
+    if (more > 0) {
+      const rest = document.createElement("div");
+      rest.className = "chart-tip-more";
+      rest.textContent = `${String(more)} more`;
+      this.#rows.append(rest);
+    }
+  }
+
+  /** Stands beside the pointer, to its left where the window has no room to the right. */
+  place(x: number, plot: HTMLElement): void {
+    const box = plot.getBoundingClientRect();
+    const isLeft = box.left + x + GAP + this.element.offsetWidth > innerWidth - GAP;
+    const left = isLeft ? Math.max(GAP - box.left, x - GAP - this.element.offsetWidth) : x + GAP;
+    this.element.style.left = `${String(Math.round(left))}px`;
+  }
+}
+
+function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
+  const row = document.createElement("div");
+  row.className = isNearest ? "chart-tip-row is-nearest" : "chart-tip-row";
+  const mark = document.createElement("i");
+  mark.style.background = line.color;
+  const name = document.createElement("span");
+  name.textContent = line.name;
+  const value = document.createElement("b");
+  value.textContent = valueText(line.y[index], line.buckets.last[index]);
+  row.append(mark, name, value);
+  const low = line.buckets.min[index] ?? Number.NaN;
+  const high = line.buckets.max[index] ?? Number.NaN;
+  if (isNearest && high > low) {
+    const band = document.createElement("small");
+    band.textContent = `${formatNumber(low)} … ${formatNumber(high)}`;
+    band.title = `${fullNumber(low)} … ${fullNumber(high)}`;
+    row.append(band);
+  }
+  return row;
+}
+
+/** A bucket without a finite value shows what it holds: NaN or an infinity. */
+function valueText(value: number | undefined, last: number | undefined): string {
+  if (value !== undefined && Number.isFinite(value)) return formatNumber(value);
+  return formatNumber(last ?? Number.NaN);
+}

@@ -1,0 +1,86 @@
+/** One chart with its title; out of sight it neither fetches nor draws. */
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+
+import type { SeriesStore } from "../../api/series";
+import type { Crosshair } from "../../charts/crosshair";
+import { LineChartMount } from "../../charts/line/LineChart";
+import { Icon, Num } from "../../ui/parts";
+import { leafOf, prefixOf } from "./sections";
+import { type PanelInput, PanelSource } from "./source";
+
+interface PanelProps {
+  readonly metric: string;
+  readonly input: PanelInput;
+  readonly store: SeriesStore;
+  readonly crosshair: Crosshair;
+  readonly onZoom: (range: PanelInput["range"]) => void;
+  readonly onEnlarge: () => void;
+  readonly isLarge?: boolean;
+}
+
+export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLarge = false }: PanelProps) {
+  const frame = useRef<HTMLElement>(null);
+  // The input goes in by the effect below: a source outlives many of them.
+  const [source] = useState(() => new PanelSource(metric, store, input));
+  const [wasSeen, setSeen] = useState(false);
+  const status = useSyncExternalStore(source.watch, source.status);
+  useEffect(() => { source.setInput(input); }, [source, input]);
+  useEffect(() => {
+    if (frame.current === null) return;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        const isInSight = entries.at(-1)?.isIntersecting ?? false;
+        source.setInSight(isInSight);
+        if (isInSight) setSeen(true);
+      },
+      { rootMargin: "160px" },
+    );
+    observer.observe(frame.current);
+    return () => {
+      observer.disconnect();
+      source.close();
+    };
+  }, [source]);
+  const events = useMemo(
+    () => ({ onZoom, onReset: () => { onZoom(null); }, onWidth: source.setWidth }),
+    [onZoom, source],
+  );
+  const prefix = prefixOf(metric);
+  return (
+    <section ref={frame} className={isLarge ? "panel is-large" : "panel"} data-metric={metric} data-phase={status.phase}>
+      <header className="panel-head">
+        <h3 title={metric}>
+          {prefix !== "" && <span className="panel-prefix">{prefix}/</span>}
+          <span>{leafOf(metric)}</span>
+        </h3>
+        <button
+          className="button quiet icon-button"
+          aria-label={isLarge ? `Close ${metric}` : `Enlarge ${metric}`}
+          title={isLarge ? "Close (Esc)" : "Enlarge"}
+          onClick={onEnlarge}
+        >
+          <Icon name={isLarge ? "close" : "enlarge"} />
+        </button>
+        {status.last !== null && <Num value={status.last} />}
+      </header>
+      <div className="panel-body">
+        {wasSeen && (
+          <LineChartMount
+            label={`${metric} by step, ${String(input.runs.length)} runs`}
+            crosshair={crosshair}
+            read={source.read}
+            listen={source.listen}
+            events={events}
+          />
+        )}
+        {status.phase === "loading" && <div className="chart-skeleton" aria-label="Loading" />}
+        {status.phase === "empty" && (
+          <p className="panel-empty">
+            {input.runs.length === 0 ? "No run is shown" : "The runs shown have no numbers here"}
+          </p>
+        )}
+        {status.fault !== null && <p className="panel-fault" role="alert">{status.fault}</p>}
+      </div>
+    </section>
+  );
+}

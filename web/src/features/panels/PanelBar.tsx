@@ -1,0 +1,101 @@
+/** The controls that hold for all charts, each with its command and its key. */
+import { useMemo } from "react";
+
+import { fullNumber } from "../../lib/format";
+import { HALF_LIVES, type View, type ViewChange } from "../../lib/view";
+import { type Command, useCommands } from "../../ui/commands";
+import { Icon, SearchBox } from "../../ui/parts";
+
+interface PanelBarProps {
+  readonly view: View;
+  readonly onView: ViewChange;
+  readonly fault: string | null;
+}
+
+export function PanelBar({ view, onView, fault }: PanelBarProps) {
+  useCommands(useMemo(() => commandsOf(view, onView), [view, onView]));
+  const level = levelOf(view.smooth);
+  return (
+    <div className="panel-bar" role="toolbar" aria-label="Charts">
+      <SearchBox
+        id="panel-search"
+        label="Filter panels"
+        value={view.filter}
+        fault={fault}
+        onChange={(filter) => { onView({ filter }); }}
+      />
+      <div className="toggles">
+        <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
+        <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
+        <Toggle
+          label="Ignore outliers"
+          hint="O"
+          isOn={view.ignoreOutliers}
+          onClick={() => { onView({ ignoreOutliers: !view.ignoreOutliers }); }}
+        />
+      </div>
+      <label
+        className="smooth"
+        title="Average with the values before, whose weights halve every so many steps. The values themselves stay faint behind."
+      >
+        <span>Smoothing</span>
+        <input
+          type="range"
+          min={0}
+          max={HALF_LIVES.length - 1}
+          value={level}
+          aria-valuetext={smoothText(view.smooth)}
+          onChange={(event) => { onView({ smooth: HALF_LIVES[Number(event.target.value)] ?? 0 }); }}
+        />
+        <output className="num">{smoothText(view.smooth)}</output>
+      </label>
+      {view.zoom !== null && (
+        <button className="zoom-chip" title="Show all steps (R)" onClick={() => { onView({ zoom: null }); }}>
+          <span className="num">Steps {fullNumber(view.zoom.start)} – {fullNumber(view.zoom.stop)}</span>
+          <Icon name="close" />
+        </button>
+      )}
+    </div>
+  );
+}
+
+interface ToggleProps {
+  readonly label: string;
+  readonly hint: string;
+  readonly isOn: boolean;
+  readonly onClick: () => void;
+}
+
+function Toggle({ label, hint, isOn, onClick }: ToggleProps) {
+  return (
+    <button className="toggle" aria-pressed={isOn} title={`${label} (${hint})`} onClick={onClick}>
+      {label}
+    </button>
+  );
+}
+
+function commandsOf(view: View, onView: ViewChange): Command[] {
+  const smoothBy = (by: number): void => {
+    const next = HALF_LIVES[Math.max(0, Math.min(HALF_LIVES.length - 1, levelOf(view.smooth) + by))];
+    onView({ smooth: next ?? 0 });
+  };
+  return [
+    { name: "Filter panels", key: "f", run: () => document.getElementById("panel-search")?.focus() },
+    { name: "Log y axis", key: "l", run: () => { onView({ isLogY: !view.isLogY }); } },
+    { name: "Log x axis", key: "x", run: () => { onView({ isLogX: !view.isLogX }); } },
+    { name: "Ignore outliers", key: "o", run: () => { onView({ ignoreOutliers: !view.ignoreOutliers }); } },
+    { name: "More smoothing", key: "s", run: () => { smoothBy(1); } },
+    { name: "Less smoothing", key: "S", run: () => { smoothBy(-1); } },
+    { name: "Show all steps", key: "r", run: () => { onView({ zoom: null }); } },
+    { name: "Unfold all sections", key: "u", run: () => { onView({ folded: [] }); } },
+  ];
+}
+
+function levelOf(halfLife: number): number {
+  const level = HALF_LIVES.findIndex((each) => each >= halfLife);
+  return level === -1 ? HALF_LIVES.length - 1 : level;
+}
+
+function smoothText(halfLife: number): string {
+  return halfLife === 0 ? "off" : `½ in ${fullNumber(halfLife)}`;
+}

@@ -1,0 +1,90 @@
+/** The charts of a page in sections, with the controls that hold for all of them. */
+import { useCallback, useMemo } from "react";
+
+import type { SeriesStore } from "../../api/series";
+import type { Crosshair } from "../../charts/crosshair";
+import { matcherOf } from "../../lib/matcher";
+import { toggled, type View, type ViewChange } from "../../lib/view";
+import { Notice } from "../../ui/parts";
+import { Enlarged } from "./Enlarged";
+import { PanelBar } from "./PanelBar";
+import { SectionView } from "./SectionView";
+import { sectionsOf } from "./sections";
+import type { PanelInput, PanelRun } from "./source";
+
+interface PanelGridProps {
+  readonly keys: readonly string[] | undefined;
+  readonly runs: readonly PanelRun[];
+  readonly view: View;
+  readonly onView: ViewChange;
+  readonly store: SeriesStore;
+  readonly crosshair: Crosshair;
+}
+
+export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelGridProps) {
+  const { smooth, isLogX, isLogY, ignoreOutliers, zoom, filter } = view;
+  const zoomName = zoom === null ? "" : `${String(zoom.start)}..${String(zoom.stop)}`;
+  const input = useMemo<PanelInput>(
+    () => ({ runs, options: { halfLife: smooth, isLogX, isLogY, ignoreOutliers }, range: rangeOf(zoomName) }),
+    [runs, smooth, isLogX, isLogY, ignoreOutliers, zoomName],
+  );
+  const matcher = useMemo(() => matcherOf(filter), [filter]);
+  const sections = useMemo(() => sectionsOf((keys ?? []).filter(matcher.matches)), [keys, matcher]);
+  const onZoom = useCallback((range: PanelInput["range"]) => { onView({ zoom: range }); }, [onView]);
+  const onEnlarge = useCallback((panel: string | null) => { onView({ panel }); }, [onView]);
+  if (keys === undefined) return <GridSkeleton />;
+  if (keys.length === 0) {
+    return (
+      <Notice title="No numbers yet">
+        <p>Charts appear here as soon as a run logs its first number, for example with:</p>
+        <pre className="inline-code">run.log({"{"}"train/loss": 0.31{"}"})</pre>
+      </Notice>
+    );
+  }
+  return (
+    <div className="panels">
+      <PanelBar view={view} onView={onView} fault={matcher.fault} />
+      {sections.length === 0 && (
+        <Notice title="No panel matches">
+          <button className="button" onClick={() => { onView({ filter: "" }); }}>Clear the filter</button>
+        </Notice>
+      )}
+      {sections.map((section) => (
+        <SectionView
+          key={section.id}
+          section={section}
+          isFolded={view.folded.includes(section.id)}
+          onFold={() => { onView({ folded: toggled(view.folded, section.id) }); }}
+          input={input}
+          store={store}
+          crosshair={crosshair}
+          onZoom={onZoom}
+          onEnlarge={onEnlarge}
+        />
+      ))}
+      {view.panel !== null && keys.includes(view.panel) && (
+        <Enlarged metric={view.panel} input={input} store={store} crosshair={crosshair} onZoom={onZoom} onEnlarge={onEnlarge} />
+      )}
+    </div>
+  );
+}
+
+function rangeOf(zoomName: string): PanelInput["range"] {
+  const [start, stop] = zoomName.split("..").map(Number);
+  return start === undefined || stop === undefined ? null : { start, stop };
+}
+
+function GridSkeleton() {
+  return (
+    <div className="panels" aria-busy="true" aria-label="Loading the charts">
+      <div className="panel-bar" />
+      <div className="section-head"><i className="skeleton" style={{ width: 120 }} /></div>
+      <div className="section-grid" style={{ gridTemplateColumns: "repeat(auto-fill, minmax(300px, 1fr))" }}>
+        {["a", "b", "c", "d"].map((name) => (
+          <div key={name} className="panel"><div className="panel-head"><i className="skeleton" style={{ width: 90 }} /></div>
+            <div className="panel-body"><div className="chart-skeleton" /></div></div>
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,85 @@
+/** A section of panels: folds, and never tears apart the panels that share a leaf. */
+import { useEffect, useRef, useState } from "react";
+
+import type { SeriesStore } from "../../api/series";
+import type { Crosshair } from "../../charts/crosshair";
+import { formatCount } from "../../lib/format";
+import { Icon } from "../../ui/parts";
+import { Panel } from "./Panel";
+import { columnsFor, type Section, titleOf } from "./sections";
+import type { PanelInput } from "./source";
+
+const PANEL_MIN_PX = 288;
+/** More panels than anyone scrolls through wait behind a button. */
+const FIRST_PANELS = 60;
+
+interface SectionViewProps {
+  readonly section: Section;
+  readonly isFolded: boolean;
+  readonly onFold: () => void;
+  readonly input: PanelInput;
+  readonly store: SeriesStore;
+  readonly crosshair: Crosshair;
+  readonly onZoom: (range: PanelInput["range"]) => void;
+  readonly onEnlarge: (panel: string) => void;
+}
+
+export function SectionView(props: SectionViewProps) {
+  const { section, isFolded, onFold, input, store, crosshair, onZoom, onEnlarge } = props;
+  const [most, setMost] = useState(3);
+  const [isWhole, setWhole] = useState(false);
+  const body = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (body.current === null) return;
+    const observer = new ResizeObserver((entries) => {
+      const width = entries.at(-1)?.contentRect.width ?? 0;
+      setMost(Math.max(1, Math.floor(width / PANEL_MIN_PX)));
+    });
+    observer.observe(body.current);
+    return () => { observer.disconnect(); };
+  }, []);
+  const columns = columnsFor(section.groups, most);
+  const groups = isWhole ? section.groups : firstGroups(section.groups);
+  const rest = section.size - groups.reduce((sum, group) => sum + group.length, 0);
+  return (
+    <div ref={body} className="section">
+      <h2 className="section-head">
+        <button className="section-fold" aria-expanded={!isFolded} onClick={onFold}>
+          <Icon name="fold" />
+          <span>{titleOf(section)}</span>
+          <span className="muted num">{formatCount(section.size)}</span>
+        </button>
+      </h2>
+      {!isFolded && (
+        <div className="section-grid" style={{ gridTemplateColumns: `repeat(${String(columns)}, minmax(0, 1fr))` }}>
+          {groups.map((group) => (
+            <div key={group[0]} className="panel-group" style={{ gridColumn: `span ${String(Math.min(group.length, columns))}` }}>
+              {group.map((metric) => (
+                <Panel
+                  key={metric}
+                  metric={metric}
+                  input={input}
+                  store={store}
+                  crosshair={crosshair}
+                  onZoom={onZoom}
+                  onEnlarge={() => { onEnlarge(metric); }}
+                />
+              ))}
+            </div>
+          ))}
+        </div>
+      )}
+      {!isFolded && rest > 0 && (
+        <button className="button section-more" onClick={() => { setWhole(true); }}>
+          Show {formatCount(rest)} more panels
+        </button>
+      )}
+    </div>
+  );
+}
+
+function firstGroups(groups: Section["groups"]): Section["groups"] {
+  let panels = 0;
+  const last = groups.findIndex((group) => (panels += group.length) > FIRST_PANELS);
+  return last === -1 ? groups : groups.slice(0, Math.max(1, last));
+}

@@ -1,0 +1,114 @@
+/** Which panels stand together: sections by key prefix, prefixes with leaves in common joined. */
+
+export interface Section {
+  /** The first of its prefixes: stable as long as that one is logged. */
+  readonly id: string;
+  readonly prefixes: readonly string[];
+  /** Keys that share a leaf: they stand side by side. */
+  readonly groups: readonly (readonly string[])[];
+  readonly size: number;
+}
+
+const ORDER = ["train", "training", "fit", "val", "valid", "validation", "eval", "dev", "test"];
+const collator = new Intl.Collator("en", { numeric: true });
+
+/** Arranges keys in sections; the order is the same whatever order the keys come in. */
+export function sectionsOf(keys: readonly string[]): Section[] {
+  const prefixes = [...new Set(keys.map(prefixOf))].sort(comparePrefixes);
+  const root = new Map(prefixes.map((prefix) => [prefix, prefix]));
+  const find = (prefix: string): string => {
+    const parent = root.get(prefix) ?? prefix;
+    return parent === prefix ? prefix : find(parent);
+  };
+  const firstWithLeaf = new Map<string, string>();
+  for (const key of keys) {
+    const [mine, first] = [find(prefixOf(key)), firstWithLeaf.get(leafOf(key))];
+    if (first === undefined) firstWithLeaf.set(leafOf(key), mine);
+    else if (find(first) !== mine) join(root, find(first), mine);
+  }
+  const members = new Map<string, string[]>();
+  for (const key of keys) {
+    const home = find(prefixOf(key));
+    members.set(home, [...(members.get(home) ?? []), key]);
+  }
+  const sections = [...members.values()].map(sectionOf);
+  return sections.sort((a, b) => comparePrefixes(a.id, b.id));
+}
+
+/**
+ * How many columns a section takes, at most `most`: as many as leave the fewest holes when no
+ * group may be torn apart; of equals the widest.
+ */
+export function columnsFor(groups: readonly (readonly string[])[], most: number): number {
+  let best = 1;
+  let fewest = Number.POSITIVE_INFINITY;
+  for (let columns = most; columns >= Math.max(1, Math.min(2, most)); columns -= 1) {
+    const holes = holesWith(groups, columns) / columns;
+    if (holes < fewest - 0.26) {
+      fewest = holes;
+      best = columns;
+    }
+  }
+  return best;
+}
+
+export function prefixOf(key: string): string {
+  return key.includes("/") ? key.slice(0, key.lastIndexOf("/")) : "";
+}
+
+export function leafOf(key: string): string {
+  return key.slice(key.lastIndexOf("/") + 1);
+}
+
+export function titleOf(section: Section): string {
+  const names = section.prefixes.map((prefix) => (prefix === "" ? "Metrics" : prefix));
+  if (names.length <= 4) return names.join(" · ");
+  return `${names.slice(0, 3).join(" · ")} and ${String(names.length - 3)} more`;
+}
+
+function sectionOf(keys: readonly string[]): Section {
+  const prefixes = [...new Set(keys.map(prefixOf))].sort(comparePrefixes);
+  const leaves = [...new Set(keys.map(leafOf))].sort(collator.compare);
+  const groups = leaves.map((leaf) =>
+    keys.filter((key) => leafOf(key) === leaf).sort((a, b) => comparePrefixes(prefixOf(a), prefixOf(b))),
+  );
+  return { id: prefixes[0] ?? "", prefixes, groups, size: keys.length };
+}
+
+function join(root: Map<string, string>, a: string, b: string): void {
+  const [low, high] = comparePrefixes(a, b) < 0 ? [a, b] : [b, a];
+  root.set(high, low);
+}
+
+/** Keys without a prefix first, then training before evaluation, then by name; the system last. */
+function comparePrefixes(a: string, b: string): number {
+  return rank(a) - rank(b) || collator.compare(a, b);
+}
+
+function rank(prefix: string): number {
+  if (prefix === "") return -1;
+  const [first = ""] = prefix.split("/");
+  if (first === "system") return ORDER.length + 1;
+  const known = ORDER.indexOf(first.toLowerCase());
+  return known === -1 ? ORDER.length : known;
+}
+
+function holesWith(groups: readonly (readonly string[])[], columns: number): number {
+  let used = 0;
+  let holes = 0;
+  for (const group of groups) {
+    const size = Math.min(group.length, columns);
+    if (used + size > columns) {
+      holes += columns - used;
+      used = 0;
+    }
+    const rest = group.length % columns;
+    if (group.length >= columns) {
+      holes += rest === 0 ? 0 : columns - rest;
+      used = 0;
+    } else {
+      used = (used + size) % columns;
+    }
+  }
+  return holes + (used === 0 ? 0 : columns - used);
+}

@@ -1,0 +1,155 @@
+/** Where one panel's chart gets its lines: wishes for series while in sight, content when asked. */
+import type { SeriesStore, SeriesWish, StepRange } from "../../api/series";
+import type { ChartContent } from "../../charts/line/chart";
+import type { LineOptions } from "../../charts/line/model";
+
+export interface PanelRun {
+  readonly id: string;
+  readonly name: string;
+  readonly color: string;
+}
+
+export interface PanelInput {
+  readonly runs: readonly PanelRun[];
+  readonly options: LineOptions;
+  readonly range: StepRange;
+}
+
+export interface PanelStatus {
+  readonly phase: "loading" | "empty" | "ready";
+  readonly fault: string | null;
+  /** The last value of the only run; null with several. */
+  readonly last: number | null;
+}
+
+const LOADING: PanelStatus = { phase: "loading", fault: null, last: null };
+/** Widths are rounded up to this, so that dragging the window's edge asks for nothing. */
+const BUCKET_STEP = 256;
+const MARGIN = 0.1;
+const MANY_RUNS = 40;
+
+export class PanelSource {
+  readonly #key: string;
+  readonly #store: SeriesStore;
+  readonly #charts = new Set<() => void>();
+  readonly #watchers = new Set<() => void>();
+  #input: PanelInput;
+  #wish: SeriesWish | null = null;
+  #unwish: (() => void) | null = null;
+  #content: ChartContent | null = null;
+  #status = LOADING;
+  #width = 0;
+  #isInSight = false;
+
+  constructor(key: string, store: SeriesStore, input: PanelInput) {
+    this.#key = key;
+    this.#store = store;
+    this.#input = input;
+  }
+
+  readonly read = (): ChartContent => {
+    this.#content ??= {
+      lines: this.#input.runs.flatMap((run) => {
+        const series = this.#store.read(this.#key, run.id, this.#buckets());
+        return series === null ? [] : [{ ...run, buckets: series.columns }];
+      }),
+      options: this.#input.options,
+      range: this.#input.range,
+    };
+    return this.#content;
+  };
+
+  readonly listen = (onChange: () => void): (() => void) => {
+    this.#charts.add(onChange);
+    return () => { this.#charts.delete(onChange); };
+  };
+
+  readonly watch = (onStatus: () => void): (() => void) => {
+    this.#watchers.add(onStatus);
+    return () => { this.#watchers.delete(onStatus); };
+  };
+
+  readonly status = (): PanelStatus => this.#status;
+
+  readonly setWidth = (pixels: number): void => {
+    if (pixels === this.#width) return;
+    this.#width = pixels;
+    this.#renew();
+  };
+
+  setInput(input: PanelInput): void {
+    this.#input = input;
+    this.#renew();
+    this.#refresh();
+  }
+
+  setInSight(isInSight: boolean): void {
+    this.#isInSight = isInSight;
+    this.#renew();
+    if (isInSight) this.#refresh();
+  }
+
+  /** Lets go of the wish; the panel is gone. */
+  close(): void {
+    this.#isInSight = false;
+    this.#renew();
+  }
+
+  #renew(): void {
+    const next = this.#isInSight && this.#width > 0 && this.#input.runs.length > 0 ? this.#wishNow() : null;
+    if (isSameWish(this.#wish, next)) return;
+    this.#unwish?.();
+    this.#wish = next;
+    this.#unwish = next === null ? null : this.#store.want(next);
+  }
+
+  #wishNow(): SeriesWish {
+    return {
+      key: this.#key,
+      runs: this.#input.runs.map((run) => run.id),
+      buckets: this.#buckets(),
+      range: widened(this.#input.range),
+      onData: () => { this.#refresh(); },
+      onFault: (fault) => { this.#setStatus({ ...this.#status, fault }); },
+    };
+  }
+
+  #buckets(): number {
+    if (this.#input.runs.length > MANY_RUNS) return BUCKET_STEP;
+    return Math.ceil(this.#width / BUCKET_STEP) * BUCKET_STEP;
+  }
+
+  #refresh(): void {
+    this.#content = null;
+    if (this.#isInSight) for (const redraw of this.#charts) redraw();
+    const { lines } = this.read();
+    const isComplete = this.#input.runs.length === 0 || (this.#wish !== null && this.#store.isComplete(this.#wish));
+    const phase = lines.length > 0 ? "ready" : isComplete ? "empty" : "loading";
+    const only = this.#input.runs.length === 1 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
+    this.#setStatus({ phase, fault: this.#status.fault, last: only ?? null });
+  }
+
+  #setStatus(status: PanelStatus): void {
+    const { phase, fault, last } = this.#status;
+    if (status.phase === phase && status.fault === fault && Object.is(status.last, last)) return;
+    this.#status = status;
+    for (const watcher of this.#watchers) watcher();
+  }
+}
+
+/** A little more than is shown, so that lines run to the edges and smoothing has a start. */
+function widened(range: StepRange): StepRange {
+  if (range === null) return null;
+  const margin = Math.ceil((range.stop - range.start) * MARGIN);
+  return { start: range.start - margin, stop: range.stop + margin };
+}
+
+function isSameWish(a: SeriesWish | null, b: SeriesWish | null): boolean {
+  if (a === null || b === null) return a === b;
+  return (
+    a.buckets === b.buckets &&
+    a.range?.start === b.range?.start &&
+    a.range?.stop === b.range?.stop &&
+    a.runs.join() === b.runs.join()
+  );
+}

@@ -1,0 +1,94 @@
+/** The head of a run's page: its name, its state, and when, where and how it ran. */
+import { type ReactNode, useState } from "react";
+
+import { useUpdateRun } from "../../api/queries";
+import type { Run } from "../../api/nouns";
+import { exactTime, formatCount, formatDuration, fullNumber } from "../../lib/format";
+import { Ago, Icon, useIsDark } from "../../ui/parts";
+import { RunMark } from "../../ui/RunMark";
+import { colorOf } from "./colors";
+
+export function RunHead({ run }: { readonly run: Run }) {
+  const color = colorOf(run, useIsDark());
+  const begun = Date.parse(run.created_at);
+  const ended = Date.parse(run.finished_at ?? run.active_at);
+  return (
+    <header className="run-head">
+      <div className="run-title">
+        <RunMark color={color} state={run.state} isShown />
+        <RunName run={run} />
+        <span className={`badge is-${run.state}`}>{stateText(run)}</span>
+        {run.tags.map((tag) => <span key={tag} className="tag">{tag}</span>)}
+      </div>
+      <dl className="facts">
+        <Fact name="Started"><Ago time={run.created_at} /></Fact>
+        <Fact name="Duration" title={`until ${exactTime(ended)}`}>{formatDuration((ended - begun) / 1000)}</Fact>
+        <Fact name="Points" title={fullNumber(run.points)}>{formatCount(run.points)}</Fact>
+        {run.gaps > 0 && <Fact name="Lost" title={`${fullNumber(run.gaps)} points could not be kept`}>{formatCount(run.gaps)}</Fact>}
+        {run.host !== null && <Fact name="Host">{run.host}</Fact>}
+        {run.program !== null && <Fact name="Program">{run.program}</Fact>}
+        {run.group !== null && <Fact name="Group">{run.group}</Fact>}
+        {run.job_type !== null && <Fact name="Job type">{run.job_type}</Fact>}
+        <Fact name="Id">{run.id}</Fact>
+      </dl>
+      {run.notes !== "" && <p className="run-notes">{run.notes}</p>}
+    </header>
+  );
+}
+
+interface FactProps {
+  readonly name: string;
+  readonly title?: string;
+  readonly children: ReactNode;
+}
+
+function Fact({ name, title, children }: FactProps) {
+  return (
+    <div className="fact" title={title}>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function RunName({ run }: { readonly run: Run }) {
+  const [draft, setDraft] = useState<string | null>(null);
+  const update = useUpdateRun(run.owner, run.project, run.id);
+  const save = (): void => {
+    const name = (draft ?? "").trim();
+    setDraft(null);
+    if (name !== "" && name !== run.name) update.mutate({ name });
+  };
+  if (draft === null) {
+    return (
+      <h1>
+        <button className="run-rename" title="Rename" onClick={() => { setDraft(run.name); }}>
+          <span>{run.name}</span>
+          <Icon name="pen" />
+        </button>
+        {update.isError && <span className="fault" role="alert">{update.error.message}</span>}
+      </h1>
+    );
+  }
+  return (
+    <input
+      className="run-name-input"
+      aria-label="Name of the run"
+      value={draft}
+      autoFocus
+      onFocus={(event) => { event.target.select(); }}
+      onChange={(event) => { setDraft(event.target.value); }}
+      onBlur={save}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") save();
+        if (event.key === "Escape") setDraft(null);
+      }}
+    />
+  );
+}
+
+function stateText(run: Run): string {
+  if (run.state === "failed" && run.exit_code !== null) return `failed with exit code ${String(run.exit_code)}`;
+  if (run.state === "crashed" && run.signal !== null) return `crashed by signal ${String(run.signal)}`;
+  return run.state;
+}

@@ -1,0 +1,48 @@
+/** One run in the list: its mark switches it in the charts, its name opens it. */
+import type { ReactNode } from "react";
+
+import type { Run } from "../../api/nouns";
+import type { Crosshair } from "../../charts/crosshair";
+import { soloRun, toggleRun, type View, type ViewChange } from "../../lib/view";
+import { Ago, useIsDark } from "../../ui/parts";
+import { RunMark } from "../../ui/RunMark";
+import { colorOf } from "./colors";
+
+interface RunRowProps {
+  readonly run: Run;
+  readonly top: number;
+  readonly isShown: boolean;
+  readonly view: View;
+  readonly onView: ViewChange;
+  readonly crosshair: Crosshair;
+  readonly link: (run: Run, children: ReactNode) => ReactNode;
+}
+
+export function RunRow({ run, top, isShown, view, onView, crosshair, link }: RunRowProps) {
+  const color = colorOf(run, useIsDark());
+  const solo = (): void => { onView(soloRun(view, run.id)); };
+  return (
+    <div
+      role="listitem"
+      className={isShown ? "run" : "run is-hidden"}
+      style={{ transform: `translateY(${String(top)}px)` }}
+      onMouseEnter={() => { if (isShown) crosshair.point({ step: null, run: run.id }); }}
+      onMouseLeave={() => { crosshair.leave(); }}
+    >
+      <button
+        className="run-toggle"
+        aria-pressed={isShown}
+        aria-label={`${run.name}: ${isShown ? "in the charts" : "hidden"}`}
+        title={`${isShown ? "Hide" : "Show"} ${run.name} (${run.state}). Alt-click or double-click for this one alone.`}
+        onClick={(event) => { if (event.altKey) solo(); else if (event.detail < 2) onView(toggleRun(view, run.id)); }}
+        onDoubleClick={solo}
+      >
+        <RunMark color={color} state={run.state} isShown={isShown} />
+      </button>
+      {link(run, <span className="run-name" title={`${run.name} · ${run.id}`}>{run.name}</span>)}
+      <span className={`run-state is-${run.state}`}>
+        {run.state === "finished" ? <Ago time={run.created_at} /> : run.state}
+      </span>
+    </div>
+  );
+}

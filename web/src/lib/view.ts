@@ -1,0 +1,136 @@
+/** What a person sees of a page and would share: it lives in the URL, defaults left out. */
+export interface View {
+  /** Search of the run list. */
+  readonly search: string;
+  readonly state: string;
+  /** Runs taken out of the charts. */
+  readonly hidden: readonly string[];
+  /** When not empty, the only runs in the charts. */
+  readonly only: readonly string[];
+  /** Search of the panels. */
+  readonly filter: string;
+  /** Half-life of the smoothing in steps; 0 is none. */
+  readonly smooth: number;
+  readonly isLogX: boolean;
+  readonly isLogY: boolean;
+  readonly ignoreOutliers: boolean;
+  readonly zoom: { readonly start: number; readonly stop: number } | null;
+  /** Sections that are folded. */
+  readonly folded: readonly string[];
+  /** The enlarged panel. */
+  readonly panel: string | null;
+}
+
+export type Params = Readonly<Record<string, string | undefined>>;
+export type ViewChange = (change: Partial<View>) => void;
+
+/** The half-lives that the smoothing control offers, in steps. */
+export const HALF_LIVES: readonly number[] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+
+export const DEFAULT_VIEW: View = {
+  search: "",
+  state: "",
+  hidden: [],
+  only: [],
+  filter: "",
+  smooth: 0,
+  isLogX: false,
+  isLogY: false,
+  ignoreOutliers: false,
+  zoom: null,
+  folded: [],
+  panel: null,
+};
+
+/** Reads a view from URL parameters; what cannot be understood is as if it were absent. */
+export function readView(params: Params): View {
+  const smooth = Number(params["smooth"] ?? 0);
+  return {
+    search: params["q"] ?? "",
+    state: params["state"] ?? "",
+    hidden: list(params["hide"]),
+    only: list(params["only"]),
+    filter: params["filter"] ?? "",
+    smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
+    isLogX: params["logx"] === "1",
+    isLogY: params["logy"] === "1",
+    ignoreOutliers: params["outliers"] === "0",
+    zoom: zoomOf(params["steps"]),
+    folded: list(params["fold"]),
+    panel: params["panel"] ?? null,
+  };
+}
+
+export function writeView(view: View): Params {
+  const params: Record<string, string | undefined> = {};
+  const put = (name: string, value: string): void => {
+    if (value !== "") params[name] = value;
+  };
+  put("q", view.search);
+  put("state", view.state);
+  put("hide", view.hidden.map(encodeURIComponent).join());
+  put("only", view.only.map(encodeURIComponent).join());
+  put("filter", view.filter);
+  put("smooth", view.smooth === 0 ? "" : String(view.smooth));
+  put("logx", view.isLogX ? "1" : "");
+  put("logy", view.isLogY ? "1" : "");
+  put("outliers", view.ignoreOutliers ? "0" : "");
+  put("steps", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
+  put("fold", view.folded.map(encodeURIComponent).join());
+  put("panel", view.panel ?? "");
+  return params;
+}
+
+/** The runs that the charts show: newest first, `most` at most. */
+export function shownRuns<T extends { readonly id: string }>(runs: readonly T[], view: View, most: number): T[] {
+  const isShown = visibility(view);
+  const shown: T[] = [];
+  for (const run of runs) {
+    if (shown.length === most) break;
+    if (isShown(run.id)) shown.push(run);
+  }
+  return shown;
+}
+
+export function visibility(view: Pick<View, "hidden" | "only">): (run: string) => boolean {
+  if (view.only.length > 0) {
+    const only = new Set(view.only);
+    return (run) => only.has(run);
+  }
+  const hidden = new Set(view.hidden);
+  return (run) => !hidden.has(run);
+}
+
+/** The view after a click on a run's mark. */
+export function toggleRun(view: View, run: string): Partial<View> {
+  if (view.only.length > 0) return { only: toggled(view.only, run) };
+  return { hidden: toggled(view.hidden, run) };
+}
+
+/** The view after asking for one run alone; asking again shows all. */
+export function soloRun(view: View, run: string): Partial<View> {
+  const isSolo = view.only.length === 1 && view.only[0] === run;
+  return { only: isSolo ? [] : [run], hidden: [] };
+}
+
+export function toggled(names: readonly string[], name: string): string[] {
+  return names.includes(name) ? names.filter((each) => each !== name) : [...names, name];
+}
+
+function list(text: string | undefined): string[] {
+  if (text === undefined || text === "") return [];
+  return text.split(",").map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+}
+
+function zoomOf(text: string | undefined): View["zoom"] {
+  const found = /^(-?\d+)\.\.(-?\d+)$/.exec(text ?? "");
+  if (found === null) return null;
+  const [start, stop] = [Number(found[1]), Number(found[2])];
+  return stop > start ? { start, stop } : null;
+}

@@ -1,0 +1,19 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+// `npm run dev` shows the page of a server that runs elsewhere.
+const server = process.env["RUNLORE_URL"] ?? "http://127.0.0.1:7333";
+
+export default defineConfig({
+  plugins: [react()],
+  worker: { format: "es" },
+  build: {
+    outDir: "../src/runlore/server/page",
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+  },
+  server: { proxy: { "/api": server, "/healthz": server, "/login": server } },
+  test: { include: ["tests/**/*.test.ts"], environment: "node" },
+});
