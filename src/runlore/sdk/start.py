@@ -146,6 +146,7 @@ def init(  # noqa: PLR0913
     run = Run(Origin(ref, found, shown, "main", is_resumed), step=known.step)
     run.config.restore(known.config)
     _hook()
+    _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
     _process.live[ref] = run
     _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
