@@ -72,6 +72,7 @@ class World:
         process = subprocess.Popen(
             [*prefix, sys.executable, "-c", code],
             env=self.environment(**more),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
