@@ -1,7 +1,9 @@
 """The embedded store under kill -9, full disks, damaged files, second processes."""
 
 import contextlib
+import functools
 import os
+import pickle
 import random
 import signal
 import sqlite3
@@ -20,22 +22,26 @@ from runlore.testing.metric_contract import a_curve, steps_and_values
 from runlore.testing.metrics import ReferenceMetricStore
 from runlore.testing.spools import SpoolBuilder, a_run
 
-ROWS = 1500
+ROWS = 700
 WRITERS = 3
 
 CHILD = """
-import random, sys, threading
+import pickle, random, sys, threading
 from pathlib import Path
+from runlore.core.run import RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
-from runlore.testing.metrics import ReferenceMetricStore
-from runlore.testing.spools import a_run
-from tests_crash import a_killed_stream, WRITERS
+from runlore.store.metrics import SpoolPiece
 
 folder, turn = Path(sys.argv[1]), int(sys.argv[2])
 rng = random.Random(turn)
 store = EmbeddedMetricStore(folder)
-streams = [a_killed_stream(turn, n) for n in range(WRITERS)]
-places = [0] * WRITERS
+streams = pickle.loads(sys.stdin.buffer.read())
+places = [0] * len(streams)
+
+def piece(stream, first, last):
+    run, writer, edges, frames = stream
+    data = b"".join(frames[first:last])
+    return SpoolPiece(run=RunRef(*run), writer=writer, offset=edges[first], data=data)
 
 def settle():
     while True:
@@ -43,21 +49,22 @@ def settle():
 
 threading.Thread(target=settle, daemon=True).start()
 calls = 0
-while any(place < len(stream.frames) for place, stream in zip(places, streams)):
-    ends = [min(p + rng.randint(0, 40), len(s.frames)) for p, s in zip(places, streams)]
-    pieces = [s.piece(p, e) for s, p, e in zip(streams, places, ends) if e > p]
+while any(place < len(stream[3]) for place, stream in zip(places, streams)):
+    ends = [min(p + rng.randint(0, 40), len(s[3])) for p, s in zip(places, streams)]
+    pieces = [piece(s, p, e) for s, p, e in zip(streams, places, ends) if e > p]
     answers = store.append(pieces)
     places = ends
-    for piece, answer in zip(pieces, answers):
-        print("stored", piece.writer, answer.next, flush=True)
+    for sent, answer in zip(pieces, answers):
+        print("stored", sent.writer, answer.next, flush=True)
     calls += 1
     if calls == 4 and turn >= 2:
-        store.delete(a_run(f"run-{turn - 2}"))
+        store.delete(RunRef("local", "digits", f"run-{turn - 2}"))
         print("deleted", f"run-{turn - 2}", 0, flush=True)
 print("done", "-", 0, flush=True)
 """
 
 
+@functools.cache
 def a_killed_stream(turn: int, number: int) -> SpoolBuilder:
     """Build the stream that writer `number` of the given turn delivers."""
     builder = SpoolBuilder(a_run(f"run-{turn}"), f"w-{number}")
@@ -71,22 +78,22 @@ def a_killed_stream(turn: int, number: int) -> SpoolBuilder:
 
 def kill_many_times(folder: Path, times: int, seed: int) -> None:
     rng = random.Random(seed)
-    (folder / "tests_crash.py").write_text(Path(__file__).read_text())
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
-    }
     data = folder / "metrics"
     deleted: set[str] = set()
     acknowledged_rows = 0
     for turn in range(times):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(data), str(turn)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
         )
+        assert child.stdin is not None
         assert child.stdout is not None
+        streams = [a_killed_stream(turn, number) for number in range(WRITERS)]
+        child.stdin.write(
+            pickle.dumps([(tuple(s.run), s.writer, s.edges, s.frames) for s in streams])
+        )
+        child.stdin.close()
         lines = [child.stdout.readline()]
         time.sleep(rng.random() * 0.15)
         child.send_signal(signal.SIGKILL)
@@ -95,8 +102,8 @@ def kill_many_times(folder: Path, times: int, seed: int) -> None:
         assert child.wait() in (-signal.SIGKILL, 0)
         acknowledged: dict[str, int] = {}
         for line in lines:
-            if line.endswith("\n"):
-                what, name, offset = line.split()
+            if line.endswith(b"\n"):
+                what, name, offset = line.decode().split()
                 if what == "stored":
                     acknowledged[name] = int(offset)
                 elif what == "deleted":

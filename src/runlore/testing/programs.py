@@ -107,14 +107,16 @@ class World:
 
     def sender(self) -> int:
         """Return the process number of the only sender, once it is there."""
-        locks: list[Path] = []
+        found: list[int] = []
 
         def is_there() -> bool:
-            locks[:] = [tree / "lock" for tree in self.trees() if (tree / "lock").exists()]
-            return bool(locks and locks[0].read_text())
+            locks = [tree / "lock" for tree in self.trees()]
+            texts = [lock.read_text() for lock in locks if lock.exists()]
+            found[:] = [int(text) for text in texts if text.isdecimal()]
+            return bool(found)
 
         until(is_there, shown=self.trees)
-        return int(locks[0].read_text())
+        return found[0]
 
     def settle(self, seconds: float = 20.0) -> None:
         """Wait until every sender is done."""

@@ -45,6 +45,7 @@ def some_rows(folder: Path, *, step: int = 0) -> Rows:
 
 def read_back(rows: Rows) -> Read:
     rows.close(None)
+    rows.release()
     return read(staged(Path(rows._stream.folder)))
 
 
@@ -347,6 +348,7 @@ def test_beyond_the_limit_rows_are_counted_and_a_gap_says_so_when_there_is_room(
     rows.log(data, None, None)
     found = read(before[: rows._stream.base] + staged(folder)[-(1 << 20) :])
     rows.close(None)
+    rows.release()
     first, last = 1000 - lost, 999
     gap = {"rows": lost, "points": lost * 100, "first_step": first, "last_step": last}
     assert [{k: g[k] for k in gap} for g in found.of(spool.GAP)] == [gap]
