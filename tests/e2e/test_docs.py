@@ -87,3 +87,14 @@ def test_links_between_the_pages_lead_to_files() -> None:
     assert len(links) > 5
     broken = [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_the_files_that_the_life_of_a_metric_names_exist() -> None:
+    text = (ROOT / "docs" / "design" / "life-of-a-metric.md").read_text()
+    named = set(re.findall(r"`([\w./-]+\.(?:py|ts|tsx))`", text))
+    assert len(named) > 15
+    assert [name for name in named if not _place(name).exists()] == []
+
+
+def _place(name: str) -> Path:
+    return ROOT / name if name.startswith(("web/", "tests/")) else ROOT / "src" / "runlore" / name
