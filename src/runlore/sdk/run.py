@@ -21,6 +21,8 @@ from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
 
+_CHILD_SECONDS = 5.0
+
 
 class Origin(NamedTuple):
     """Where a run goes and which part of it this process is."""
@@ -185,7 +187,9 @@ class Run:
         rows = self._rows
         if rows is None or self._is_finished:
             return True
-        return self._wait(self._end(), timeout)[1]
+        seconds = self._origin.settings.finish_timeout if timeout is None else timeout
+        left = self._drain(rows, seconds)
+        return self._wait(rows.end, left).is_done and rows.held_bytes == 0
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run and wait, for a bounded time, until it is delivered.
@@ -207,11 +211,15 @@ class Run:
         now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
         if self._origin.role == "child":
             rows.close(spool.encode_json(spool.CLOSED, now))
+            self._drain(rows, _CHILD_SECONDS)
+            rows.release()
             tree.wake(self._tree)
             return
         code = exit_code or 0
-        end = rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
-        ack, is_done = self._wait(end, None)
+        rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
+        left = self._drain(rows, self._origin.settings.finish_timeout)
+        rows.release()
+        ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
         terminal.say(
@@ -336,15 +344,20 @@ class Run:
     def _last_values(self) -> dict[str, float | bool | str]:
         return {} if self._rows is None else self._rows.last_values()
 
-    def _end(self) -> int:
-        assert self._rows is not None
-        return self._rows.end
-
     def _watch(self) -> None:
         if self._launcher is not None:
             self._launcher.ensure()
 
-    def _wait(self, end: int, timeout: float | None) -> delivery.Outcome:
+    def _drain(self, rows: Rows, seconds: float) -> float:
+        """Wait until what is held in memory has found room; return the seconds that are left."""
+        deadline = time.monotonic() + seconds
+        while not rows.retry() and time.monotonic() < deadline:
+            self._watch()
+            tree.wake(self._tree)
+            time.sleep(0.01)
+        return max(deadline - time.monotonic(), 0.0)
+
+    def _wait(self, end: int, timeout: float) -> delivery.Outcome:
         assert self._launcher is not None
         settings = self._origin.settings
         return delivery.wait(
@@ -352,7 +365,7 @@ class Run:
             end,
             self._launcher,
             is_offline=settings.mode == "offline",
-            timeout=settings.finish_timeout if timeout is None else timeout,
+            timeout=timeout,
         )
 
     def _say_skipped(self, key: str) -> None:
@@ -380,7 +393,7 @@ class Run:
         return os.path.join(home, "spool", host, *self._origin.ref)
 
     def _curves(self, rows: Rows) -> list[terminal.Curve]:
-        points: dict[str, list[tuple[int, float]]] = {}
+        points = {key: [first] for key, first in rows.firsts.items()}
         for sample in rows.samples:
             for key, value in zip(sample.keys, sample.values, strict=False):
                 points.setdefault(key, []).append((sample.step, value))

@@ -1,55 +1,20 @@
 /** The nouns as the server describes them; see docs/design/http-api.md. */
 import type { JsonValue } from "../lib/flatten";
+import type { components } from "./schema";
 
-export type RunState = "running" | "finished" | "failed" | "crashed";
+type Schemas = components["schemas"];
+type JsonObject = { readonly [key: string]: JsonValue };
 
-export interface Project {
-  readonly owner: string;
-  readonly name: string;
-  readonly runs: number;
-  readonly running: number;
-  readonly points: number;
-  readonly created_at: string;
-  readonly active_at: string;
-}
+export type Project = Readonly<Schemas["Project"]>;
+export type MetricKey = Readonly<Schemas["Key"]>;
 
-export interface Run {
-  readonly owner: string;
-  readonly project: string;
-  readonly id: string;
-  readonly name: string;
-  readonly number: number;
-  readonly state: RunState;
-  readonly color: string | null;
-  readonly created_at: string;
-  readonly active_at: string;
-  readonly finished_at: string | null;
-  readonly exit_code: number | null;
-  readonly signal: number | null;
-  readonly config: { readonly [key: string]: JsonValue };
-  readonly summary: { readonly [key: string]: JsonValue };
-  readonly tags: readonly string[];
-  readonly notes: string | null;
-  readonly group: string | null;
-  readonly job_type: string | null;
-  readonly program: string | null;
-  readonly host: string | null;
-  readonly writers: number;
-  readonly points: number;
-  readonly gaps: number;
-}
+/** A run, whose config and summary are JSON that was read by `decodeJson`. */
+export type Run = Readonly<Omit<Schemas["Run"], "config" | "summary">> & {
+  readonly config: JsonObject;
+  readonly summary: JsonObject;
+};
 
-export interface RunPage {
-  readonly runs: readonly Run[];
-  readonly total: number;
-  readonly next: string | null;
-}
-
-export interface MetricKey {
-  readonly key: string;
-  readonly kind: "number" | "bool" | "string";
-  readonly runs: number;
-}
+export type RunPage = Readonly<Omit<Schemas["RunList"], "runs">> & { readonly runs: readonly Run[] };
 
 export interface Change {
   readonly owner: string;

@@ -40,6 +40,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
     return (
       <Notice title="This run cannot be shown">
         <p>{run.error.message}</p>
+        <p>If its program runs now, it appears here by itself when its first points arrive.</p>
         <p><Link to="/$owner/$project" params={{ owner, project }} className="link">All runs of {project}</Link></p>
       </Notice>
     );

@@ -85,7 +85,7 @@ export function smooth(
   halfLife: number,
 ): Float64Array {
   const smoothed = new Float64Array(mean.length).fill(Number.NaN);
-  let sum = 0;
+  let average = 0;
   let weight = 0;
   let before = x[0] ?? 0;
   for (let index = 0; index < mean.length; index += 1) {
@@ -94,9 +94,9 @@ export function smooth(
     if (!Number.isFinite(value)) continue;
     const decay = 0.5 ** ((at - before) / halfLife);
     const points = count[index] ?? 1;
-    sum = sum * decay + value * points;
     weight = weight * decay + points;
-    smoothed[index] = sum / weight;
+    average += ((value - average) * points) / weight;
+    smoothed[index] = average;
     before = at;
   }
   return smoothed;

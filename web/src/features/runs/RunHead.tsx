@@ -31,7 +31,7 @@ export function RunHead({ run }: { readonly run: Run }) {
         {run.job_type !== null && <Fact name="Job type">{run.job_type}</Fact>}
         <Fact name="Id">{run.id}</Fact>
       </dl>
-      {run.notes !== null && run.notes !== "" && <p className="run-notes">{run.notes}</p>}
+      {run.notes !== "" && <p className="run-notes">{run.notes}</p>}
     </header>
   );
 }

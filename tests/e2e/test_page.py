@@ -1,0 +1,235 @@
+"""A person's way through the page, in a real browser on a real server."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import OpenPage, Server
+from tests.e2e.relay import Relay
+
+# In the picture of the lines, the columns whose upper part holds ink; both as shares.
+_INK_ABOVE = """([metric, depth]) => {
+  const canvas = document.querySelector(`[data-metric="${metric}"] canvas.chart-lines`);
+  const height = Math.round(canvas.height * depth);
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, height).data;
+  const columns = new Set();
+  for (let at = 3; at < pixels.length; at += 4) {
+    if (pixels[at] > 90) columns.add(((at - 3) / 4) % canvas.width / canvas.width);
+  }
+  return [...columns].sort((a, b) => a - b);
+}"""
+
+
+def _drawn(page: Page, metric: str, runs: int) -> None:
+    """Wait until the chart of a metric shows so many runs."""
+    expect(page.locator(f'[data-metric="{metric}"] .chart')).to_have_attribute(
+        "data-drawn", str(runs), timeout=20_000
+    )
+
+
+def test_an_empty_server_shows_what_to_copy_and_then_the_first_point(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url)
+    expect(page.get_by_text("Waiting for your first point")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(f"export RUNLORE_URL={server.url}")).to_be_visible()
+
+    program = server.start(
+        "import runlore\n"
+        "run = runlore.init(project='first')\n"
+        "input()\n"
+        "run.log({'train/loss': 0.5})\n"
+        "input()\n"
+        "run.finish()\n"
+    )
+    with program:
+        assert program.stdin is not None
+        program.stdin.write("log\n")
+        program.stdin.flush()
+        page.wait_for_selector('[data-metric="train/loss"] .chart[data-drawn="1"]')
+        assert page.url == f"{server.url}/local/first"
+        program.communicate("finish\n", timeout=60)
+
+
+def test_a_project_draws_all_runs_with_the_same_leaf_side_by_side(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+
+    for metric in ("train/loss", "eval/loss", "train/acc", "lr"):
+        _drawn(page, metric, 4)
+    train = page.locator('[data-metric="train/loss"]').bounding_box()
+    evaluation = page.locator('[data-metric="eval/loss"]').bounding_box()
+    assert train is not None
+    assert evaluation is not None
+    assert train["y"] == evaluation["y"]
+    assert 0 < evaluation["x"] - train["x"] - train["width"] < 60
+
+
+def test_a_search_and_a_hidden_run_leave_the_others_in_the_charts(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+
+    page.get_by_label("Search runs").fill("/run-[12]$/")
+    _drawn(page, "train/loss", 2)
+    page.get_by_label("run-1: in the charts").click()
+    _drawn(page, "train/loss", 1)
+    page.reload()
+    _drawn(page, "train/loss", 1)
+    page.get_by_role("button", name="Show all").click()
+    _drawn(page, "train/loss", 2)
+    page.get_by_label("run-2: in the charts").click(modifiers=["Alt"])
+    _drawn(page, "train/loss", 1)
+
+
+def test_a_search_without_a_match_says_so_and_offers_the_way_back(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits?q=nobody")
+
+    page.get_by_role("button", name="Clear the search").click()
+    _drawn(page, "train/loss", 4)
+
+
+def test_a_spike_of_one_step_is_seen_in_the_picture(seeded: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+
+    ink = page.evaluate(_INK_ABOVE, ["train/loss", 0.5])
+
+    assert ink, "nothing is drawn in the upper half, where only the spike reaches"
+    assert all(abs(column - 1234 / 3000) < 0.02 for column in ink)
+
+
+def test_a_drag_zooms_all_charts_and_a_double_click_shows_all_steps_again(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+    box = page.locator('[data-metric="train/loss"] .u-over').bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+
+    with page.expect_request("**/series") as asked:
+        page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.75, middle, steps=4)
+        page.mouse.up()
+    expect(page).to_have_url(re.compile(r"steps=1[45]\d\d\.\.22\d\d"))
+    question = asked.value.post_data_json
+    assert question is not None
+    assert 1000 < question["start"] < 1550
+    # Outside of the spike's steps the picture is of the low values: they fill it.
+    page.wait_for_function(f"({_INK_ABOVE})(['train/loss', 0.5]).length > 10")
+
+    page.mouse.dblclick(box["x"] + box["width"] * 0.5, middle)
+    expect(page).not_to_have_url(re.compile("steps="))
+    page.wait_for_function(f"({_INK_ABOVE})(['train/loss', 0.5]).length < 10")
+
+
+def test_the_nearest_run_is_named_with_its_value_and_the_others_fade(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits?filter=train%2Facc")
+    _drawn(page, "train/acc", 4)
+
+    page.locator('[data-metric="train/acc"] .u-over').hover()
+
+    tip = page.locator('[data-metric="train/acc"] .chart-tip')
+    expect(tip.locator(".is-nearest")).to_have_count(1)
+    expect(tip.get_by_text(re.compile(r"^Step 1,[45]\d\d$"))).to_be_visible()
+    expect(tip.get_by_text(re.compile(r"^0\.84\d\d$|^0\.85\d\d$")).first).to_be_visible()
+    expect(page.locator('[data-metric="train/acc"] .chart-lines')).to_have_class(
+        re.compile("is-faded")
+    )
+
+
+def test_keys_reach_what_the_pointer_reaches(seeded: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+
+    page.keyboard.press("l")
+    expect(page.get_by_role("button", name="Log y")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("more smoothing")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("smooth=1.*logy=1"))
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search runs")).to_be_focused()
+
+
+def test_dark_and_light_follow_the_system(seeded: Server, open_page: OpenPage) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+
+    assert open_page(f"{seeded.url}/", dark=False).evaluate(paper) == "rgb(255, 255, 255)"
+    assert open_page(f"{seeded.url}/", dark=True).evaluate(paper) == "rgb(20, 21, 23)"
+
+
+def test_a_run_shows_its_config_its_summary_and_a_name_that_can_be_changed(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import math, runlore\n"
+        "config = {'model': {'width': 48}}\n"
+        "with runlore.init(project='p', id='one', name='before', config=config) as run:\n"
+        "    run.log({'loss': math.nan})\n"
+    )
+    page = open_page(f"{server.url}/local/p/runs/one")
+
+    expect(page.get_by_text("width")).to_be_visible()
+    expect(page.locator(".pair", has_text="loss")).to_contain_text("NaN")
+    page.get_by_role("button", name="before").click()
+    page.get_by_label("Name of the run").fill("after")
+    page.keyboard.press("Enter")
+    page.reload()
+    expect(page.get_by_role("heading", name="after")).to_be_visible(timeout=20_000)
+
+
+def test_an_unknown_project_and_run_say_what_to_do(seeded: Server, open_page: OpenPage) -> None:
+    expect(
+        open_page(f"{seeded.url}/local/nothing").get_by_text("nothing cannot be shown")
+    ).to_be_visible(timeout=20_000)
+    expect(
+        open_page(f"{seeded.url}/local/digits/runs/gone").get_by_text("This run cannot be shown")
+    ).to_be_visible(timeout=20_000)
+
+
+def test_a_narrow_page_has_no_sideways_scroll(seeded: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{seeded.url}/local/digits", width=390)
+    _drawn(page, "train/loss", 4)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("button", name="Runs").click()
+    expect(page.get_by_label("Search runs")).to_be_visible()
+
+
+@pytest.fixture
+def relay(seeded: Server) -> Iterator[Relay]:
+    with Relay(seeded.url) as relay:
+        yield relay
+
+
+def test_two_tabs_share_one_live_stream(seeded: Server, relay: Relay, open_page: OpenPage) -> None:
+    first = open_page(f"{relay.url}/local/digits")
+    _drawn(first, "train/loss", 4)
+    second = first.context.new_page()
+    second.goto(f"{relay.url}/local/digits")
+    _drawn(second, "train/loss", 4)
+
+    assert relay.count("GET /api/v1/live") == 1
+
+
+def test_a_server_that_is_away_is_named_and_its_return_noticed(
+    relay: Relay, open_page: OpenPage
+) -> None:
+    page = open_page(f"{relay.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+
+    relay.cut()
+    expect(page.get_by_text("The server is away")).to_be_visible(timeout=20_000)
+    relay.mend()
+    expect(page.get_by_text("The server is away")).to_be_hidden(timeout=20_000)

@@ -1,0 +1,153 @@
+import { describe, expect, test } from "vitest";
+
+import {
+  buildLine,
+  extentX,
+  extentY,
+  hitsAround,
+  indexNear,
+  indexesWithin,
+  nearestLine,
+  rangeBetween,
+  smooth,
+  spikesOf,
+  stepAt,
+  toX,
+  toY,
+} from "../src/charts/line/model";
+import { line, PLAIN, points, scale } from "./a";
+
+const built = (id: string, values: readonly number[]) => buildLine(line(id, values), PLAIN);
+
+describe("pixels", () => {
+  test("a step and its pixel find each other again, on both kinds of axis", () => {
+    for (const isLogX of [false, true]) {
+      const each = scale({ x: [1, 1000], isLogX });
+      for (const step of [1, 7, 500, 1000]) expect(stepAt(each, toX(each, step))).toBeCloseTo(step, 6);
+    }
+  });
+
+  test("great values stand above small ones", () => {
+    expect(toY(scale(), 10)).toBe(0);
+    expect(toY(scale(), 0)).toBe(100);
+    expect(toY(scale({ y: [1, 100], isLogY: true }), 10)).toBeCloseTo(50);
+  });
+
+  test("a drag chooses whole steps, whichever way it went, and a twitch chooses none", () => {
+    expect(rangeBetween(scale(), 20, 100)).toEqual({ start: 10, stop: 50 });
+    expect(rangeBetween(scale(), 100, 20)).toEqual({ start: 10, stop: 50 });
+    expect(rangeBetween(scale(), 20, 21)).toBeNull();
+  });
+});
+
+describe("extents", () => {
+  test("the steps of all lines are covered", () => {
+    expect(extentX([built("a", [1, 2, 3]), built("b", [1, 2, 3, 4, 5])], false)).toEqual([0, 4]);
+  });
+
+  test("a single point and no point have an extent that can be drawn, or none", () => {
+    expect(extentX([built("a", [5])], false)).toEqual([-1, 1]);
+    expect(extentX([], false)).toBeNull();
+    expect(extentX([built("a", [5])], true)).toBeNull();
+  });
+
+  test("every finite value is inside, and what is not finite is no value", () => {
+    const extent = extentY([built("a", [1, Number.NaN, 900, Number.POSITIVE_INFINITY])], [0, 3], PLAIN);
+    expect(extent?.[0]).toBeLessThan(1);
+    expect(extent?.[1]).toBeGreaterThan(900);
+    expect(extent?.[1]).toBeLessThan(1000);
+    expect(extentY([built("a", [Number.NaN])], [0, 3], PLAIN)).toBeNull();
+  });
+
+  test("values as far apart as float64 allows still have finite ends", () => {
+    const extent = extentY([built("a", [-1e308, 1e308])], [0, 1], PLAIN);
+    expect(extent?.every(Number.isFinite)).toBe(true);
+  });
+
+  test("outside of the steps shown nothing counts", () => {
+    expect(extentY([built("a", [1000, 1, 2, 1000])], [1, 2], PLAIN)?.[1]).toBeLessThan(3);
+  });
+
+  test("a log axis leaves out what has no logarithm", () => {
+    const extent = extentY([built("a", [-5, 0, 1, 100])], [0, 3], { ...PLAIN, isLogY: true });
+    expect(extent?.[0]).toBeGreaterThan(0.5);
+    expect(extent?.[1]).toBeLessThan(200);
+  });
+
+  test("ignoring outliers cuts a lone spike and keeps the rest", () => {
+    const values = Array.from({ length: 200 }, (_, index) => (index === 100 ? 1e6 : index % 10));
+    const extent = extentY([built("a", values)], [0, 199], { ...PLAIN, ignoreOutliers: true });
+    expect(extent?.[1]).toBeLessThan(20);
+    expect(extent?.[1]).toBeGreaterThan(9);
+  });
+});
+
+describe("smoothing", () => {
+  const at = Float64Array.from([0, 1, 2, 3]);
+  const ones = new Float64Array(4).fill(1);
+
+  test("a constant stays what it is from the first point on", () => {
+    expect([...smooth(at, new Float64Array(4).fill(3), ones, 10)]).toEqual([3, 3, 3, 3]);
+  });
+
+  test("a weight halves in the half-life", () => {
+    const [, second] = smooth(at, Float64Array.from([1, 0, 0, 0]), ones, 1);
+    expect(second).toBeCloseTo(0.5 / 1.5);
+  });
+
+  test("a gap stays a gap and the average goes on behind it", () => {
+    const smoothed = smooth(at, Float64Array.from([1, Number.NaN, 1, 1]), ones, 2);
+    expect(smoothed[1]).toBeNaN();
+    expect(smoothed[2]).toBe(1);
+  });
+
+  test("a bucket weighs as much as the points in it", () => {
+    const thinned = smooth(Float64Array.from([0, 1]), Float64Array.from([0, 1]), Float64Array.from([1, 9]), 1e9);
+    expect(thinned[1]).toBeCloseTo(0.9);
+  });
+});
+
+describe("the pointer", () => {
+  const lines = [built("low", [1, 1, 1]), built("high", [9, 9, 9]), built("gone", [Number.NaN, Number.NaN, Number.NaN])];
+
+  test("the nearest line is the one whose height at the pointer is nearest", () => {
+    const near = scale({ x: [0, 2] });
+    expect(nearestLine(lines, near, 100, 95)?.id).toBe("low");
+    expect(nearestLine(lines, near, 100, 5)?.id).toBe("high");
+    expect(nearestLine([], near, 100, 5)).toBeNull();
+  });
+
+  test("the values at a step are ordered, with those without a number last", () => {
+    expect(hitsAround(lines, 1, "low", 3).map((hit) => hit.line.id)).toEqual(["high", "low", "gone"]);
+  });
+
+  test("of many lines those around the nearest are told", () => {
+    const many = Array.from({ length: 100 }, (_, index) => built(`run-${String(index)}`, [index, index]));
+    const told = hitsAround(many, 0, "run-50", 2).map((hit) => hit.line.id);
+    expect(told).toEqual(["run-52", "run-51", "run-50", "run-49", "run-48"]);
+    expect(hitsAround(many, 0, "run-99", 2)[0]?.line.id).toBe("run-99");
+  });
+
+  test("a line that has ended before the step tells nothing", () => {
+    expect(hitsAround([built("short", [1, 2]), built("long", Array.from({ length: 50 }, () => 1))], 40, null, 3)).toHaveLength(1);
+  });
+
+  test("the nearest bucket is found at and beyond both ends", () => {
+    const steps = Float64Array.from([0, 10, 20]);
+    expect([-5, 4, 6, 20, 99].map((step) => indexNear(steps, step))).toEqual([0, 0, 1, 2, 2]);
+    expect(indexNear(new Float64Array(0), 1)).toBe(-1);
+  });
+
+  test("the buckets within an extent are those that touch it", () => {
+    expect(indexesWithin(points([0, 1, 2, 3, 4]), [1, 3])).toEqual([1, 4]);
+  });
+});
+
+describe("spikes", () => {
+  test("one step far above its neighbours gets a stroke of its own; noise does not", () => {
+    const flat = Array.from({ length: 50 }, () => 1);
+    const buckets = { ...points(flat), count: new Float64Array(50).fill(10), max: Float64Array.from(flat, (value, index) => (index === 20 ? 9 : value + 0.1 * (index % 3))) };
+    const spiky = buildLine({ ...line("a", flat), buckets }, PLAIN);
+    expect(spikesOf(spiky, scale({ x: [0, 49] }), 3)).toEqual([20]);
+  });
+});

@@ -1,0 +1,52 @@
+import { describe, expect, test } from "vitest";
+
+import { columnsFor, sectionsOf, titleOf } from "../src/features/panels/sections";
+
+describe("sections", () => {
+  test("prefixes that share a leaf form one section, the same leaf side by side", () => {
+    const [section, ...rest] = sectionsOf(["eval/loss", "train/acc", "train/loss", "val/acc"]);
+    expect(rest).toEqual([]);
+    expect(section?.groups).toEqual([["train/acc", "val/acc"], ["train/loss", "eval/loss"]]);
+    expect(section && titleOf(section)).toBe("train · val · eval");
+  });
+
+  test("prefixes without a common leaf stand apart, the system last", () => {
+    const sections = sectionsOf(["system/gpu", "train/loss", "lr"]);
+    expect(sections.map((section) => section.id)).toEqual(["", "train", "system"]);
+  });
+
+  test("prefixes joined by a chain of leaves are one section", () => {
+    expect(sectionsOf(["a/x", "b/x", "b/y", "c/y", "d/z"])).toHaveLength(2);
+  });
+
+  test("the order of the keys changes nothing", () => {
+    const keys = ["loss", "train/loss", "val/loss", "layer10/w", "layer2/w", "a/b/c", "system/cpu"];
+    expect(sectionsOf([...keys].reverse())).toEqual(sectionsOf(keys));
+  });
+
+  test("numbers in names are ordered as numbers", () => {
+    expect(sectionsOf(["layer10/w", "layer2/w"])[0]?.groups).toEqual([["layer2/w", "layer10/w"]]);
+  });
+
+  test("many prefixes are counted in the title", () => {
+    const [section] = sectionsOf(Array.from({ length: 12 }, (_, index) => `layer${String(index)}/w`));
+    expect(section && titleOf(section)).toBe("layer0 · layer1 · layer2 and 9 more");
+  });
+
+  test("odd keys are keys: empty parts, slashes at the ends, any script", () => {
+    const keys = ["/", "a/", "/b", "损失/训练", "…"];
+    expect(sectionsOf(keys).reduce((sum, section) => sum + section.size, 0)).toBe(keys.length);
+  });
+});
+
+describe("columns", () => {
+  test("pairs are not torn apart by a third column", () => {
+    expect(columnsFor([["a", "b"], ["c", "d"]], 3)).toBe(2);
+    expect(columnsFor([["a", "b"], ["c", "d"]], 4)).toBe(4);
+  });
+
+  test("single panels take what there is", () => {
+    expect(columnsFor([["a"], ["b"], ["c"]], 3)).toBe(3);
+    expect(columnsFor([["a"]], 1)).toBe(1);
+  });
+});
