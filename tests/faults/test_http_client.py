@@ -9,7 +9,6 @@ import pytest
 from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.http import Connection, split_url
 
-
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
