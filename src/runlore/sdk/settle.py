@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from runlore.sdk.staging import Fetched, Stream, Target, cut, read_object, write_whole
+from runlore.sdk.staging import HEAD_BYTES, Fetched, Stream, Target, cut, read_object, write_whole
 
 SETTLE_SECONDS = 0.25
 SYNC_SECONDS = 5.0
@@ -50,21 +50,27 @@ def local_spool_folder() -> str:
 
 
 def is_network_path(path: str) -> bool:
-    """Tell whether a path lies on a network filesystem, by /proc/mounts."""
-    path = os.path.realpath(path)
-    best, kind = "", ""
+    """Tell whether a path lies on a network filesystem."""
     try:
         with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+            mounts = file.read()
     except OSError:
         return False
-    for line in lines:
+    kind = filesystem_of(os.path.realpath(path), mounts)
+    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+
+
+def filesystem_of(path: str, mounts: str) -> str:
+    """Return the kind of the filesystem of a path, by the text of /proc/mounts; else empty."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
         _, mount, filesystem, *_ = line.split(" ")
         mount = mount.replace("\\040", " ")
-        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
+        is_inside = path == mount or path.startswith(mount.rstrip("/") + "/")
+        # Of two mounts on one place the later one is seen.
+        if is_inside and len(mount) >= len(best):
             best, kind = mount, filesystem
-    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+    return kind
 
 
 def make_private_folder(path: str) -> None:
@@ -297,7 +303,7 @@ class Settler:
 
 def read_piece(fd: int, offset: int, limit: int) -> bytes:
     """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is."""
-    data = os.pread(fd, limit, offset)
+    data = os.pread(fd, max(limit, HEAD_BYTES), offset)
     taken = cut(data, offset=offset, limit=limit)
     if taken > len(data):
         data += os.pread(fd, taken - len(data), offset + len(data))

@@ -19,6 +19,8 @@ from runlore.wire import spool
 ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
 FIRST_READ_BYTES = 4096
 READ_BYTES = 256 * 1024
+HEAD_BYTES = 64
+"""Enough to see the length of the first frame, however small a piece is wanted."""
 PIECE_BYTES = 1024 * 1024
 """How much to post at once: larger pieces are no faster and swell the process."""
 
@@ -192,8 +194,8 @@ class Staged:
             OSError: a segment cannot be read.
         """
         left = self.tail - offset
-        data = self._read(offset, min(limit, left))
-        if len(data) >= left:
+        data = self._read(offset, min(max(limit, HEAD_BYTES), left))
+        if len(data) >= left and left <= limit:
             return data
         taken = cut(data, offset=offset, limit=limit)
         if taken <= len(data):
