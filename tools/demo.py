@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from runlore.cli.demo import PAUSE_S, Demo, watch
+from runlore.cli.demo import PAUSE_S, Demo, end_as_by_ctrl_c, watch
 from runlore.errors import RunloreError
 from runlore.settings import DEFAULT_URL
 from tools.environment import built_page, page_packages, set_up
@@ -18,6 +18,7 @@ from tools.steps import Board, StepError
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demo in a home of its own, so that it meets no other data and no other server."""
+    end_as_by_ctrl_c()
     exit_after = "--exit" in arguments
     home = CACHE / "demo"
     os.environ["RUNLORE_HOME"] = str(home)

@@ -8,15 +8,17 @@ from runlore.version import __version__
 # Type checkers take this name for true; the module `typing` is not worth loading for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runlore.sdk.api import Api
     from runlore.sdk.documents import Config, Summary
     from runlore.sdk.run import Run
-    from runlore.sdk.start import define_metric, finish, flush, init, log
+    from runlore.sdk.start import define_metric, finish, flush, init, log, login
 
     run: Run | None
     config: Config
     summary: Summary
 
 __all__ = [
+    "Api",
     "Run",
     "__version__",
     "config",
@@ -25,17 +27,20 @@ __all__ = [
     "flush",
     "init",
     "log",
+    "login",
     "run",
     "summary",
 ]
 
 _HOMES = {
+    "Api": "api",
     "Run": "run",
     "define_metric": "start",
     "finish": "start",
     "flush": "start",
     "init": "start",
     "log": "start",
+    "login": "start",
 }
 _CURRENT = {"config": "current_config", "run": "current_run", "summary": "current_summary"}
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from runlore.testing.processes import Senders
+from runlore.testing.programs import World
+from runlore.testing.serving import ServerProcess
 from runlore.testing.spool_server import SpoolServer
 
 
@@ -32,3 +34,16 @@ def senders() -> Iterator[Senders]:
     senders = Senders()
     yield senders
     senders.close()
+
+
+@pytest.fixture(scope="module")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def world(real_server: ServerProcess, tmp_path: Path) -> Iterator[World]:
+    world = World(real_server.url, tmp_path)
+    yield world
+    world.close()

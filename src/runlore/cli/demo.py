@@ -153,8 +153,9 @@ class Demo:
             training = self.is_training()
             if not training and deadline == float("inf"):
                 deadline = time.monotonic() + _DELIVERED_S
-            logged = self._logged.read()
+            # In this order: what is counted as delivered is never more than what is logged.
             delivered = delivered_points(self._url, PROJECT, self._runs)
+            logged = self._logged.read()
             progress(sum(logged.values()), sum(delivered.values()))
             if not training and self._logged.all_ended and delivered == logged:
                 return sum(delivered.values())
@@ -223,6 +224,7 @@ def demo(
     Example: runlore demo
     """
     chosen = settings.load()
+    end_as_by_ctrl_c()
     running = Demo(home=chosen.home, url=chosen.url)
     try:
         running.train(pause_s=0.0 if exit_after else PAUSE_S)
@@ -232,6 +234,12 @@ def demo(
         typer.echo("")
     finally:
         running.close()
+
+
+def end_as_by_ctrl_c() -> None:
+    """Let the other signals that end a program close the demo too, with all that it started."""
+    for sent in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, signal.default_int_handler)
 
 
 def watch(running: Demo, *, exit_after: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import suppress
 
-RESTART_SECONDS = 10.0
+RESTART_SECONDS = 2.0
 _SENDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sender.py")
 # The shell starts the sender in the background and ends: the sender is nobody's child here,
 # leaves no zombie and is not seen by the program's own os.wait(). It keeps no folder busy.

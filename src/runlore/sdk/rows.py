@@ -65,6 +65,7 @@ class Rows:
         points: values kept so far.
         tick_ns: the time from which the next call looks after the sender.
         samples: rows spread over the time of the run.
+        firsts: the first step and number of the first keys.
         tracked: keys whose every value `on_tracked` is told, because a goal is set for them.
     """
 
@@ -81,6 +82,7 @@ class Rows:
         self.points = 0
         self.tick_ns = 0
         self.samples: list[Sample] = []
+        self.firsts: dict[str, tuple[int, float]] = {}
         self.tracked: Callable[[str], bool] | None = None
         self.on_tracked: Callable[[str, float], None] | None = None
         self._stream = stream
@@ -149,18 +151,28 @@ class Rows:
             self._check_open()
             self._stream.put(payload)
 
-    def close(self, payload: bytes | None) -> int:
-        """End the stream, with its last frame if one is given; return the stream's length."""
+    def close(self, payload: bytes | None) -> None:
+        """End the stream, with its last frame if one is given; `retry` and `release` follow."""
         with self._lock:
             if self._is_closed:
-                return self._stream.end
+                return
             self._stream.settle_gap()
             if payload is not None:
                 self._stream.put(payload)
             self._is_closed = True
             self._plans = {}
+
+    def retry(self) -> bool:
+        """Look for room for what is held in memory; tell whether nothing is any more."""
+        with self._lock:
+            return self._stream.retry()
+
+    def release(self) -> None:
+        """Let go of staging; what is still held is counted as a gap."""
+        with self._lock:
+            before = self._stream.gap_points
             self._stream.close()
-            return self._stream.end
+            self.points -= self._stream.gap_points - before
 
     def forget_plans(self) -> None:
         """Make every call look again whether its keys are tracked."""
@@ -279,8 +291,10 @@ class Rows:
 
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
+        if len(data) != len(keys) or tuple(data) != keys:
+            return
         kinds = list(map(type, data.values()))
-        if len(data) != len(keys) or tuple(data) != keys or not all(map(is_direct, set(kinds))):
+        if not all(map(is_direct, set(kinds))):
             return
         if self.tracked is not None and any(map(self.tracked, keys)):
             return
@@ -352,6 +366,8 @@ class Rows:
         sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
             self._loose[key] = (sequence, value)
+            if isinstance(value, float) and len(self.firsts) < _MAX_SAMPLED_KEYS:
+                self.firsts.setdefault(key, (step, value))
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:
             numbers = [
                 (key, value)
@@ -380,8 +396,8 @@ class Rows:
 
     def _sample(self, sample: Sample) -> None:
         if len(self.samples) >= _MAX_SAMPLES:
-            # The first row stays: it tells where a metric began.
-            del self.samples[1 : _MAX_SAMPLES // 2 : 2]
+            # The older half is the denser one.
+            del self.samples[: _MAX_SAMPLES // 2 : 2]
         self.samples.append(sample)
 
     def _check_open(self) -> None:

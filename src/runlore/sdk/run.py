@@ -9,20 +9,19 @@ from typing import Literal, NamedTuple
 from runlore.core.json import JsonObject
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
-from runlore.sdk import terminal, tree
+from runlore.sdk import delivery, terminal, tree
 from runlore.sdk.documents import Config, Summary
+from runlore.sdk.goals import Goals, check_definition
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
-from runlore.sdk.values import check_key, described, shown
+from runlore.sdk.values import shown
 from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
 
-_GRACE_SECONDS = 0.3
-_SENDER_SECONDS = 5.0
-_SUMMARIES = frozenset(("min", "max", "mean", "best", "first", "last", "none"))
+_CHILD_SECONDS = 5.0
 
 
 class Origin(NamedTuple):
@@ -33,13 +32,6 @@ class Origin(NamedTuple):
     name: str
     role: Literal["main", "child"]
     is_resumed: bool
-
-
-class Best(NamedTuple):
-    """The best value of a key with a goal, and of how many."""
-
-    value: float
-    of: int
 
 
 class Run:
@@ -68,8 +60,7 @@ class Run:
         self._writer = ""
         self._launcher: Launcher | None = None
         self._said: set[str] = set()
-        self._goals: dict[str, str] = {}
-        self._best: dict[str, Best] = {}
+        self._goals = Goals()
         if not self._is_disabled and origin.role == "main":
             self._begin()
 
@@ -158,7 +149,7 @@ class Run:
         Args:
             name: a key, or the beginning of keys with `*` at its end.
             step_metric: the metric to draw it against instead of the step.
-            summary: one or several of min, max, mean, best, first, last, none, with commas.
+            summary: one of min, max, mean, best, last and none.
             goal: which way is better.
             hidden: leave it out of the page's charts.
 
@@ -176,9 +167,9 @@ class Run:
         content.update({key: value for key, value in given.items() if value is not None})
         self._put(spool.encode_json(spool.DEFINE, content))
         if goal is not None and self._rows is not None:
-            self._goals[name] = goal
-            self._rows.tracked = self._has_goal
-            self._rows.on_tracked = self._keep_best
+            self._goals.add(name, goal)
+            self._rows.tracked = self._goals.has
+            self._rows.on_tracked = self._goals.keep
             self._rows.forget_plans()
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -196,7 +187,9 @@ class Run:
         rows = self._rows
         if rows is None or self._is_finished:
             return True
-        return self._wait(self._end(), timeout)[1]
+        seconds = self._origin.settings.finish_timeout if timeout is None else timeout
+        left = self._drain(rows, seconds)
+        return self._wait(rows.end, left).is_done and rows.held_bytes == 0
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run and wait, for a bounded time, until it is delivered.
@@ -218,11 +211,15 @@ class Run:
         now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
         if self._origin.role == "child":
             rows.close(spool.encode_json(spool.CLOSED, now))
+            self._drain(rows, _CHILD_SECONDS)
+            rows.release()
             tree.wake(self._tree)
             return
         code = exit_code or 0
-        end = rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
-        ack, is_done = self._wait(end, None)
+        rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
+        left = self._drain(rows, self._origin.settings.finish_timeout)
+        rows.release()
+        ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
         terminal.say(
@@ -347,65 +344,29 @@ class Run:
     def _last_values(self) -> dict[str, float | bool | str]:
         return {} if self._rows is None else self._rows.last_values()
 
-    def _end(self) -> int:
-        assert self._rows is not None
-        return self._rows.end
-
     def _watch(self) -> None:
         if self._launcher is not None:
             self._launcher.ensure()
 
-    def _wait(self, end: int, timeout: float | None) -> tuple[tree.Ack | None, bool]:
-        """Wait until the sender has brought the stream up to `end`, or says that it cannot."""
+    def _drain(self, rows: Rows, seconds: float) -> float:
+        """Wait until what is held in memory has found room; return the seconds that are left."""
+        deadline = time.monotonic() + seconds
+        while not rows.retry() and time.monotonic() < deadline:
+            self._watch()
+            tree.wake(self._tree)
+            time.sleep(0.01)
+        return max(deadline - time.monotonic(), 0.0)
+
+    def _wait(self, end: int, timeout: float) -> delivery.Outcome:
         assert self._launcher is not None
         settings = self._origin.settings
-        started = time.monotonic()
-        deadline = started + (settings.finish_timeout if timeout is None else timeout)
-        is_offline = settings.mode == "offline"
-        is_awake = False
-        pause = 0.001
-        looked = 0.0
-        seen = started
-        ack: tree.Ack | None = None
-        while True:
-            now = time.monotonic()
-            if not is_awake:
-                is_awake = tree.wake(self._tree)
-            if now - looked > 1.0 or not looked:
-                looked = now
-                if self._launcher.ensure() or is_awake:
-                    seen = now
-            ack = tree.read_ack(self._folder) or ack
-            if ack is not None:
-                if (ack.settled if is_offline else ack.next) >= end:
-                    return ack, True
-                is_absent = ack.error is not None and now - started > _GRACE_SECONDS
-                if is_absent and ack.settled >= end:
-                    return ack, False
-            if now >= deadline or now - seen > _SENDER_SECONDS:
-                return ack, False
-            time.sleep(min(pause, max(deadline - now, 0.0)))
-            pause = min(pause * 1.2, 0.05)
-
-    def _has_goal(self, key: str) -> bool:
-        return self._goal_of(key) is not None
-
-    def _goal_of(self, key: str) -> str | None:
-        goal = self._goals.get(key)
-        if goal is not None:
-            return goal
-        for name, found in self._goals.items():
-            if name.endswith("*") and key.startswith(name[:-1]):
-                return found
-        return None
-
-    def _keep_best(self, key: str, value: float) -> None:
-        best = self._best.get(key)
-        if best is None or best.value != best.value:
-            self._best[key] = Best(value, 1 if best is None else best.of + 1)
-            return
-        is_better = value < best.value if self._goal_of(key) == "minimize" else value > best.value
-        self._best[key] = Best(value if is_better else best.value, best.of + 1)
+        return delivery.wait(
+            self._folder,
+            end,
+            self._launcher,
+            is_offline=settings.mode == "offline",
+            timeout=timeout,
+        )
 
     def _say_skipped(self, key: str) -> None:
         self._say_once(
@@ -432,14 +393,14 @@ class Run:
         return os.path.join(home, "spool", host, *self._origin.ref)
 
     def _curves(self, rows: Rows) -> list[terminal.Curve]:
-        points: dict[str, list[tuple[int, float]]] = {}
+        points = {key: [first] for key, first in rows.firsts.items()}
         for sample in rows.samples:
             for key, value in zip(sample.keys, sample.values, strict=False):
                 points.setdefault(key, []).append((sample.step, value))
         final = rows.step - 1
         curves = []
         for key, last in rows.last_values().items():
-            best = self._best.get(key)
+            best = self._goals.best.get(key)
             shape = points.get(key, [])
             if shape and shape[-1][0] < final and isinstance(last, float):
                 shape.append((final, last))
@@ -453,30 +414,6 @@ class Run:
                 )
             )
         return curves
-
-
-def check_definition(name: object, step_metric: object, summary: object, goal: object) -> None:
-    """Raise UsageError if `define_metric` cannot mean what it was told."""
-    for what, key in (("metric", name), ("step_metric", step_metric)):
-        if key is None and what == "step_metric":
-            continue
-        if not isinstance(key, str):
-            raise UsageError(f"{what} must be a key, got {described(key)}")
-        check_key(key)
-    assert isinstance(name, str)
-    if "*" in name[:-1]:
-        raise UsageError(
-            f"a metric's glob has one '*' and at its end, got {name!r}; for example 'eval/*'"
-        )
-    if summary is not None:
-        words = summary.split(",") if isinstance(summary, str) else []
-        if not words or not set(words) <= _SUMMARIES:
-            raise UsageError(
-                f"summary must be some of {', '.join(sorted(_SUMMARIES))}, with commas between "
-                f"them, got {summary!r}"
-            )
-    if goal not in (None, "minimize", "maximize"):
-        raise UsageError(f"goal must be 'minimize' or 'maximize', got {goal!r}")
 
 
 def exit_code_of(error: BaseException | None) -> int:

@@ -19,6 +19,7 @@ LIMIT = 64 * 1024 * 1024
 _RESERVE = 2 * LAST_SEGMENT
 """Room beyond the limit for what is not a row: how the run ends must not be lost."""
 _RETRY_NS = 50_000_000
+_ROW_HEAD_BYTES = 21
 
 _pack_head = spool.FRAME_HEAD.pack
 
@@ -103,9 +104,19 @@ class Stream:
         if self.lost_rows:
             self._put_behind_roll(b"", LIMIT + _RESERVE)
 
+    def retry(self) -> bool:
+        """Look for room now; tell whether nothing is held any more."""
+        if (self._held or self.lost_rows) and not self._is_rolling:
+            self._retry_ns = 0
+            self._roll()
+        return not self._held
+
     def close(self) -> None:
-        """Let go of the segment; nothing can be put any more."""
+        """Let go of the segment; what is still held is counted as lost."""
         self.capacity = 0
+        self.gap_points += sum(map(_points_in, self._held))
+        self._held = []
+        self._held_bytes = 0
         buffer, self.buffer = self.buffer, None
         if buffer is not None:
             buffer.close()
@@ -144,7 +155,7 @@ class Stream:
         self.capacity = 0
         try:
             while self._held or self.lost_rows:
-                self._begin_segment(self._next_size(len(self._held[0]) if self._held else 0))
+                self._begin_any_segment(len(self._held[0]) if self._held else 0)
                 self._drain()
             self.trouble = None
         except OSError as error:
@@ -156,6 +167,17 @@ class Stream:
     def _next_size(self, length: int) -> int:
         pages = -(-length // 4096) * 4096
         return max(min(self._size * 4, LAST_SEGMENT), pages)
+
+    def _begin_any_segment(self, length: int) -> None:
+        """Begin a segment of the next size, or where that has no room, a small one."""
+        size = self._next_size(length)
+        try:
+            self._begin_segment(size)
+        except OSError:
+            small = max(FIRST_SEGMENT, -(-length // 4096) * 4096)
+            if small >= size:
+                raise
+            self._begin_segment(small)
 
     def _begin_segment(self, size: int) -> None:
         base = self.base + self.at
@@ -223,3 +245,13 @@ class Stream:
             return
         for name in [name for name in self._sizes if name not in there]:
             del self._sizes[name]
+
+
+def _points_in(framed: bytes) -> int:
+    """Return how many values a frame holds."""
+    kind = framed[8] if len(framed) > 8 else 0
+    if kind == spool.ROW:
+        return (len(framed) - 8 - _ROW_HEAD_BYTES) // 8
+    if kind in (spool.LOOSE_ROW, spool.MIXED_ROW):
+        return int.from_bytes(framed[9:13], "little")
+    return 0

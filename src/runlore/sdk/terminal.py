@@ -95,7 +95,7 @@ def sparkline(points: Sequence[tuple[int, float]], width: int) -> str:
     """Draw values over their steps in so many characters; empty where there is no shape.
 
     Each character stands for an equal part of the steps and shows the mean of its finite values;
-    a part without any repeats the one before.
+    a part without any lies on the line between its neighbors.
     """
     finite = [(step, value) for step, value in points if isfinite(value)]
     if len(finite) < 2:
@@ -106,13 +106,12 @@ def sparkline(points: Sequence[tuple[int, float]], width: int) -> str:
     parts: list[list[float]] = [[] for _ in range(width)]
     for step, value in finite:
         parts[(step - first) * width // span].append(value)
-    means: list[float] = []
-    for part in parts:
-        means.append(sum(value / len(part) for value in part) if part else means[-1])
+    means = _joined([sum(v / len(part) for v in part) if part else None for part in parts])
     low, high = min(means), max(means)
     if not isfinite(high - low):
         return ""
-    if high == low:
+    if high - low <= 1e-9 * max(abs(high), abs(low)):
+        # Rounding in the means must not look like a shape.
         return _BARS[3] * width
     top = len(_BARS) - 1
     return "".join(_BARS[round((mean - low) / (high - low) * top)] for mean in means)
@@ -133,6 +132,25 @@ def printable(key: str) -> str:
     """Return a key without control characters, cut to 28 characters."""
     text = "".join(c if c.isprintable() else "�" for c in key)
     return text if len(text) <= 28 else "…" + text[-27:]
+
+
+def _joined(means: Sequence[float | None]) -> list[float]:
+    """Fill holes with the straight line between the two ends; the first and last are given."""
+    joined: list[float] = []
+    hole = 0
+    for mean in means:
+        if mean is None:
+            hole += 1
+            continue
+        if hole:
+            before = joined[-1]
+            joined += [
+                before + (mean / (hole + 1) - before / (hole + 1)) * at
+                for at in range(1, hole + 1)
+            ]
+            hole = 0
+        joined.append(mean)
+    return joined
 
 
 def _delivery(ending: Ending) -> str:

@@ -12,6 +12,8 @@ from runlore.errors import UsageError
 MAX_DEPTH = 64
 """Nested dicts may be this deep; one that holds itself has no end."""
 
+_NUMERIC = frozenset((float,))
+
 _Convert: TypeAlias = Callable[[str, object], Value]
 
 
@@ -30,14 +32,15 @@ def flatten(data: object) -> Flat:
     Raises:
         UsageError: a key or a value cannot be logged; the message names it and the way out.
     """
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict | Mapping):
         raise UsageError(
             f"log() takes a dict of keys and values, got {described(data)}; "
             "for example log({'loss': 0.5})"
         )
-    flat = Flat([], [], [], True)
-    is_nested = _gather(flat, "", data, 1)
-    keys, values, _, _ = flat
+    keys: list[str] = []
+    values: list[Value] = []
+    skipped: list[str] = []
+    is_nested = _gather((keys, values, skipped), "", data, 1)
     if len(keys) > MAX_KEYS_PER_ROW:
         raise UsageError(
             f"one log() takes at most {MAX_KEYS_PER_ROW:,} keys, got {len(keys):,}; "
@@ -48,7 +51,7 @@ def flatten(data: object) -> Flat:
         raise UsageError(
             f"key {shown(twice)} stands twice in one log(), once through nesting; rename one"
         )
-    return flat._replace(is_numeric=set(map(type, values)) <= {float})
+    return Flat(keys, values, skipped, set(map(type, values)) <= _NUMERIC)
 
 
 def check_key(key: str) -> None:
@@ -117,7 +120,8 @@ def is_direct(kind: type) -> bool:
 
 
 def _is_plain_numpy(kind: type) -> bool:
-    if not any(c.__name__ == "generic" and c.__module__ == "numpy" for c in kind.__mro__):
+    # NumPy's own scalars alone: others, such as bfloat16, cannot all be made from nothing.
+    if kind.__module__ != "numpy" or "generic" not in [base.__name__ for base in kind.__mro__]:
         return False
     dtype = getattr(kind(), "dtype", None)
     return getattr(dtype, "kind", "") in "iuf" and getattr(dtype, "itemsize", 16) <= 8
@@ -148,8 +152,13 @@ def scalar(key: str, value: object) -> Value:
     return convert(key, value) if convert is not None else _of_unknown_type(key, value)
 
 
-def _gather(flat: Flat, prefix: str, data: Mapping[object, object], depth: int) -> bool:
-    keys, values, skipped, _ = flat
+def _gather(
+    found: tuple[list[str], list[Value], list[str]],
+    prefix: str,
+    data: Mapping[object, object],
+    depth: int,
+) -> bool:
+    keys, values, skipped = found
     is_nested = False
     for name, value in data.items():
         if not isinstance(name, str):
@@ -169,14 +178,14 @@ def _gather(flat: Flat, prefix: str, data: Mapping[object, object], depth: int) 
             values.append(_CONVERTERS[kind](key, value))
         elif value is None:
             skipped.append(key)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict | Mapping):
             if depth >= MAX_DEPTH:
                 raise UsageError(
                     f"nested dicts may be {MAX_DEPTH} deep, the one at {shown(key)} is deeper; "
                     "log fewer levels"
                 )
             is_nested = True
-            _gather(flat, key + "/", value, depth + 1)
+            _gather(found, key + "/", value, depth + 1)
         else:
             keys.append(key)
             values.append(_of_unknown_type(key, value))

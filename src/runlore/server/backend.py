@@ -9,6 +9,7 @@ from runlore.errors import ConflictError, UnavailableError
 from runlore.server.live import LiveBus
 from runlore.services.ingest import Ingest
 from runlore.services.runs import Runs
+from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.runs import EmbeddedRunStore
 from runlore.store.metrics import MetricStore
 from runlore.store.runs import RunStore
@@ -58,7 +59,13 @@ def open_folder(folder: Path) -> Backend:
             f"another server uses the data folder {str(folder)!r}; stop that one or choose "
             "another folder with --data"
         ) from error
-    return open_backend(_metric_store(folder), EmbeddedRunStore(folder / "catalog.db"), lock=lock)
+    try:
+        catalog = EmbeddedRunStore(folder / "catalog.db")
+        metrics = EmbeddedMetricStore(folder / "history")
+        return open_backend(metrics, catalog, lock=lock)
+    except BaseException:
+        os.close(lock)
+        raise
 
 
 def open_backend(metrics: MetricStore, catalog: RunStore, *, lock: int | None = None) -> Backend:
@@ -69,11 +76,3 @@ def open_backend(metrics: MetricStore, catalog: RunStore, *, lock: int | None = 
     return Backend(
         metrics=metrics, catalog=catalog, ingest=ingest, runs=runs, live=live, lock=lock
     )
-
-
-def _metric_store(folder: Path) -> MetricStore:
-    import importlib
-
-    module = importlib.import_module("runlore.testing.metrics")
-    store: MetricStore = module.ReferenceMetricStore()
-    return store

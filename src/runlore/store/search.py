@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from time import monotonic
 
-import regex
-
 from runlore.errors import UsageError
 
 _SECONDS = 1.0
@@ -24,6 +22,9 @@ def matcher(pattern: str) -> Callable[[str], bool]:
         raise UsageError(
             f"a regular expression may have {_MAX_PATTERN} characters, got {len(pattern)}"
         )
+    # Loaded here, since it would slow every start for what few ask.
+    import regex
+
     try:
         compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE)
     except regex.error as error:

@@ -60,39 +60,27 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        environment = {
-            **os.environ,
-            "RUNLORE_HOME": str(self.home),
-            "RUNLORE_STAGING": str(self.home / "staging"),
-            "PYTHONUNBUFFERED": "1",
-        }
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "runlore",
-                "serve",
-                "--host",
-                self._host,
-                "--port",
-                str(self.port),
-                *self._arguments,
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = process = self._spawn()
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server ended: {self.process.communicate()}")
+            if process.poll() is not None:
+                raise AssertionError(f"the server ended: {process.communicate()}")
             try:
                 if self.get("/healthz").status == 200:
                     return
             except OSError:
                 time.sleep(0.01)
         raise AssertionError(f"the server is not ready after {READY_SECONDS} s")
+
+    def refuse(self) -> tuple[int, str]:
+        """Start it where it cannot serve; return its exit code and what it said."""
+        process = self._spawn()
+        try:
+            _, err = process.communicate(timeout=READY_SECONDS)
+        finally:
+            process.kill()
+            process.communicate()
+        return process.returncode, err
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -153,6 +141,31 @@ class ServerProcess:
             return Answer(answer.status, found, answer.read())
         finally:
             connection.close()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "RUNLORE_HOME": str(self.home),
+            "RUNLORE_STAGING": str(self.home / "staging"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "runlore",
+                "serve",
+                "--host",
+                self._host,
+                "--port",
+                str(self.port),
+                *self._arguments,
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def _running(self) -> subprocess.Popen[str]:
         if self.process is None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.unit.sdk.streams import Read, settled
 
 import runlore
 from runlore.errors import UsageError
 from runlore.wire import spool
+from tests.unit.sdk.streams import Read, settled
 
 
 def the_stream(home: Path) -> Read:
@@ -231,7 +231,7 @@ def test_a_wrong_init_says_what_was_expected(
         ({"name": 3}, "metric must be a key, got int 3"),
         ({"name": "a*b"}, "has one '\\*' and at its end, got 'a\\*b'"),
         ({"name": "a", "goal": "up"}, "goal must be 'minimize' or 'maximize', got 'up'"),
-        ({"name": "a", "summary": "most"}, "summary must be some of best, first"),
+        ({"name": "a", "summary": "most"}, "summary must be one of best, last"),
         ({"name": "a", "step_metric": ""}, "a key must have at least one character"),
     ],
 )
@@ -240,3 +240,16 @@ def test_a_wrong_definition_says_what_was_expected(
 ) -> None:
     with runlore.init() as run, pytest.raises(UsageError, match=said):
         run.define_metric(**arguments)  # type: ignore[arg-type]
+
+
+def test_login_gives_key_and_address_to_the_runs_that_follow(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runlore.sdk.start._process.login", {})
+    assert not runlore.login()
+    assert runlore.login("k-1", host="http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="url must begin with http"):
+        runlore.login(host="example")
+    with runlore.init(mode="disabled") as run:
+        settings = run._origin.settings
+    assert (settings.api_key, settings.url) == ("k-1", "http://127.0.0.1:9")

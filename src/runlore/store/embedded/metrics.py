@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from runlore.core.run import RunRef
@@ -17,13 +16,12 @@ from runlore.errors import (
     UnavailableError,
     UsageError,
 )
-from runlore.store.embedded.metrics_decode import Block, Decoded, Progress, StreamDecoder
+from runlore.store.embedded.metrics_decode import Progress, StreamDecoder
 from runlore.store.embedded.metrics_history import History, HistoryReader, Packing
 from runlore.store.embedded.metrics_log import (
     ALIVE,
     PURGED,
     TOMBSTONE,
-    Changes,
     FolderLock,
     Log,
     Rewind,
@@ -32,52 +30,26 @@ from runlore.store.embedded.metrics_log import (
 )
 from runlore.store.embedded.metrics_read import RunAnswers, RunView, WriterView
 from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_tail import (
+    PACK_IDLE_S,
+    Batch,
+    Run,
+    TailPiece,
+    Writer,
+    add_to_tail,
+    drop_from_tail,
+    is_due,
+    tail_piece,
+)
 from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
 
-_PACK_FRAMES = 4096
-_PACK_BYTES = 4 * 1024 * 1024
 _PACK_AT_ONCE_BYTES = 8 * 1024 * 1024
-_PACK_IDLE_S = 60.0
 _RETRY_S = 1.0
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
 _FORGET_PIECES = 256
 _KNOWN_SUMMARIES = 4096
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class _TailPiece:
-    """A committed piece that is not packed yet."""
-
-    seq: int
-    frames: int
-    size: int
-    blocks: list[Block]
-    after: Progress
-
-
-@dataclass(slots=True, kw_only=True)
-class _Writer:
-    id: int
-    name: str
-    run: "_Run"
-    progress: Progress = Progress()
-    tail: list[_TailPiece] = field(default_factory=list)
-    touched_s: float = 0.0
-    decoder: StreamDecoder | None = None
-    tail_frames: int = 0
-    tail_bytes: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    id: int
-    ref: RunRef
-    project: int
-    state: int = ALIVE
-    writers: dict[str, _Writer] = field(default_factory=dict)
-    rewinds: list[Rewind] = field(default_factory=list)
 
 
 class EmbeddedMetricStore:
@@ -97,12 +69,12 @@ class EmbeddedMetricStore:
         self._committing = threading.Lock()  # the log's connection, decoders and numbers
         self._state = threading.Lock()  # what readers see: runs, tails, published packs
         self._wake = threading.Condition(self._state)
-        self._runs: dict[RunRef, _Run] = {}
+        self._runs: dict[RunRef, Run] = {}
         self._projects: dict[tuple[str, str], int] = {}
         self._histories: dict[int, History] = {}
         self._summaries: OrderedDict[tuple[int, int], Summary | None] = OrderedDict()
         self._packed_seqs: list[int] = []
-        self._due: dict[int, _Writer] = {}
+        self._due: dict[int, Writer] = {}
         self._tail_bytes = 0
         self._numbers = 0
         self._log_seq = 0
@@ -130,7 +102,7 @@ class EmbeddedMetricStore:
                     f"{self._tail_bytes} bytes wait to be packed; send again later"
                 )
                 return [full for _ in pieces]
-            batch = _Batch(self._numbers)
+            batch = Batch(self._numbers)
             answers = [self._take(piece, batch) for piece in pieces]
             if not batch.tails:
                 return answers
@@ -212,7 +184,7 @@ class EmbeddedMetricStore:
                     return 0
                 if self._log is None:
                     raise ConflictError("this store is closed; open it again")
-                batch = _Batch(self._numbers)
+                batch = Batch(self._numbers)
                 if known is None:
                     known = self._new_run(run, batch)
                 freed = self._log.bury(batch.changes, known.id)
@@ -235,6 +207,12 @@ class EmbeddedMetricStore:
                 self._pack([writer])
         self._forget(at_least=1)
 
+    def limit_pages(self, pages: int) -> None:
+        """Let the commit log grow to this many pages of 4 KiB at most; 0 is no limit."""
+        with self._committing:
+            if self._log is not None:
+                self._log.limit_pages(pages)
+
     def close(self) -> None:
         """Finish the pack that runs now and let go of the files; the log keeps the rest."""
         with self._wake:
@@ -249,14 +227,14 @@ class EmbeddedMetricStore:
     def _load(self, log: Log) -> None:
         self._projects = {names: number for number, names in log.projects().items()}
         by_number = {number: names for names, number in self._projects.items()}
-        runs: dict[int, _Run] = {}
+        runs: dict[int, Run] = {}
         for number, project, name, state in log.runs():
             ref = RunRef(*by_number[project], name)
-            self._runs[ref] = runs[number] = _Run(id=number, ref=ref, project=project, state=state)
-        writers: dict[int, _Writer] = {}
+            self._runs[ref] = runs[number] = Run(id=number, ref=ref, project=project, state=state)
+        writers: dict[int, Writer] = {}
         for number, run_number, name, progress in log.writers():
             run = runs[run_number]
-            writers[number] = _Writer(id=number, name=name, run=run, progress=progress)
+            writers[number] = Writer(id=number, name=name, run=run, progress=progress)
             run.writers[name] = writers[number]
         for run_number, rewind in log.rewinds():
             runs[run_number].rewinds.append(rewind)
@@ -266,7 +244,7 @@ class EmbeddedMetricStore:
             if run.state == TOMBSTONE:
                 self._purge(run)
 
-    def _replay(self, log: Log, writers: dict[int, _Writer]) -> None:
+    def _replay(self, log: Log, writers: dict[int, Writer]) -> None:
         """Decode the pieces that were not packed, as they were when they came."""
         applied: dict[int, dict[int, Progress]] = {}
         for piece in log.pieces():
@@ -284,9 +262,9 @@ class EmbeddedMetricStore:
             decoded = writer.decoder.decode(piece.data)
             if decoded.damage is not None:
                 raise decoded.damage
-            self._add_tail(writer, _tail_piece(piece.seq, decoded, writer.decoder, piece.data))
+            self._add_tail(writer, tail_piece(piece.seq, decoded, writer.decoder, piece.data))
 
-    def _take(self, piece: SpoolPiece, batch: "_Batch") -> Stored | Exception:
+    def _take(self, piece: SpoolPiece, batch: "Batch") -> Stored | Exception:
         """Decode what is new of a piece into the batch that is to be committed."""
         run = self._runs.get(piece.run) or batch.runs.get(piece.run)
         if run is not None and run.state != ALIVE:
@@ -306,7 +284,7 @@ class EmbeddedMetricStore:
             if run is None:
                 run = self._new_run(piece.run, batch)
             batch.numbers += 1
-            writer = _Writer(id=batch.numbers, name=piece.writer, run=run)
+            writer = Writer(id=batch.numbers, name=piece.writer, run=run)
             batch.names[piece.run, piece.writer] = writer
         if writer.decoder is None:
             assert self._log is not None
@@ -318,7 +296,7 @@ class EmbeddedMetricStore:
             self._log_seq += 1
             seen = data[:kept]
             batch.writers[writer.id] = writer
-            batch.tails.append((writer, _tail_piece(self._log_seq, decoded, decoder, seen)))
+            batch.tails.append((writer, tail_piece(self._log_seq, decoded, decoder, seen)))
             batch.changes.pieces.append(
                 (self._log_seq, writer.id, decoder.progress.next, sealed(seen))
             )
@@ -330,7 +308,7 @@ class EmbeddedMetricStore:
             return decoded.damage
         return Stored(next=decoder.progress.next, points=decoder.progress.points)
 
-    def _new_run(self, ref: RunRef, batch: "_Batch") -> _Run:
+    def _new_run(self, ref: RunRef, batch: "Batch") -> Run:
         names = (ref.owner, ref.project)
         project = self._projects.get(names) or batch.projects.get(names)
         if project is None:
@@ -338,11 +316,11 @@ class EmbeddedMetricStore:
             project = batch.projects[names] = batch.numbers
             batch.changes.projects.append((project, *names))
         batch.numbers += 1
-        run = batch.runs[ref] = _Run(id=batch.numbers, ref=ref, project=project)
+        run = batch.runs[ref] = Run(id=batch.numbers, ref=ref, project=project)
         batch.changes.runs.append((run.id, project, ref.run_id, ALIVE))
         return run
 
-    def _commit(self, batch: "_Batch") -> None:
+    def _commit(self, batch: "Batch") -> None:
         """Make a batch durable, then show it to readers."""
         assert self._log is not None
         for writer in batch.writers.values():
@@ -359,7 +337,7 @@ class EmbeddedMetricStore:
                 writer.progress = piece.after
                 writer.touched_s = now_s
                 self._add_tail(writer, piece)
-            if any(_is_due(writer, now_s) for writer in batch.writers.values()):
+            if any(is_due(writer, now_s) for writer in batch.writers.values()):
                 self._wake.notify()
         for writer in batch.spoiled:
             writer.decoder = None
@@ -367,15 +345,13 @@ class EmbeddedMetricStore:
             if writer.progress.ended_ns is not None:
                 writer.decoder = None
 
-    def _publish_names(self, batch: "_Batch") -> None:
+    def _publish_names(self, batch: "Batch") -> None:
         self._projects.update(batch.projects)
         self._runs.update(batch.runs)
         self._numbers = batch.numbers
 
-    def _add_tail(self, writer: _Writer, piece: _TailPiece) -> None:
-        writer.tail.append(piece)
-        writer.tail_frames += piece.frames
-        writer.tail_bytes += piece.size
+    def _add_tail(self, writer: Writer, piece: TailPiece) -> None:
+        add_to_tail(writer, piece)
         self._tail_bytes += piece.size
         self._due[writer.id] = writer
 
@@ -383,6 +359,8 @@ class EmbeddedMetricStore:
     def _view(self, ref: RunRef) -> Iterator[RunView | None]:
         """Take a snapshot of a run; None of one that is unknown or deleted."""
         with self._state:
+            if self._closed:
+                raise ConflictError("this store is closed; open it again")
             run = self._runs.get(ref)
             if run is None or run.state != ALIVE:
                 history = view = None
@@ -429,7 +407,7 @@ class EmbeddedMetricStore:
             if key in self._summaries:
                 self._summaries.move_to_end(key)
                 return self._summaries[key]
-        summary = reader.summary(writer, run_name)
+        summary = reader.summary(writer, run_name, published)
         with self._state:
             self._summaries[key] = summary
             if len(self._summaries) > _KNOWN_SUMMARIES:
@@ -445,9 +423,10 @@ class EmbeddedMetricStore:
             self._histories[project] = History(path)
         return self._histories[project]
 
-    def _purge(self, run: _Run) -> int:
+    def _purge(self, run: Run) -> int:
         """Remove a buried run's history from the disk."""
-        history = self._history(run.project, make=False)
+        with self._state:
+            history = self._history(run.project, make=False)
         freed = history.delete(run.id) if history is not None else 0
         with self._committing:
             if self._log is not None:
@@ -459,11 +438,11 @@ class EmbeddedMetricStore:
         while True:
             with self._wake:
                 now_s = time.monotonic()
-                due = [writer for writer in self._due.values() if _is_due(writer, now_s)]
+                due = [writer for writer in self._due.values() if is_due(writer, now_s)]
                 if self._closed:
                     return
                 if not due:
-                    self._wake.wait(_RETRY_S if self._packed_seqs else _PACK_IDLE_S / 4)
+                    self._wake.wait(_RETRY_S if self._packed_seqs else PACK_IDLE_S / 4)
             try:
                 if due:
                     self._pack(due)
@@ -474,10 +453,10 @@ class EmbeddedMetricStore:
                     if not self._closed:
                         self._wake.wait(_RETRY_S)
 
-    def _pack(self, writers: Sequence[_Writer]) -> None:
+    def _pack(self, writers: Sequence[Writer]) -> None:
         """Pack one step's worth of writers of one project, and show it to readers."""
         with self._packing:
-            taken: list[tuple[_Writer, list[_TailPiece]]] = []
+            taken: list[tuple[Writer, list[TailPiece]]] = []
             with self._state:
                 size = 0
                 for writer in writers:
@@ -491,6 +470,7 @@ class EmbeddedMetricStore:
                         pieces.append(piece)
                         size += piece.size
                     if pieces and writer.run.state == ALIVE:
+                        writer.packing_seq = pieces[-1].seqs[-1]
                         taken.append((writer, pieces))
                 if not taken:
                     return
@@ -512,12 +492,8 @@ class EmbeddedMetricStore:
             with self._state:
                 history.published = number
                 for writer, pieces in taken:
-                    writer.tail = writer.tail[len(pieces) :]
-                    writer.tail_frames -= sum(piece.frames for piece in pieces)
-                    size = sum(piece.size for piece in pieces)
-                    writer.tail_bytes -= size
-                    self._tail_bytes -= size
-                    self._packed_seqs += [piece.seq for piece in pieces]
+                    self._tail_bytes -= drop_from_tail(writer, pieces)
+                    self._packed_seqs += [seq for piece in pieces for seq in piece.seqs]
                     if not writer.tail:
                         self._due.pop(writer.id, None)
             assert number == before + 1
@@ -542,46 +518,3 @@ class EmbeddedMetricStore:
         if self._log is not None:
             self._log.close()
         self._lock.release()
-
-
-class _Batch:
-    """What one call of `append` is about to commit."""
-
-    def __init__(self, numbers: int) -> None:
-        self.numbers = numbers
-        self.changes = Changes()
-        self.projects: dict[tuple[str, str], int] = {}
-        self.runs: dict[RunRef, _Run] = {}
-        self.names: dict[tuple[RunRef, str], _Writer] = {}
-        self.writers: dict[int, _Writer] = {}
-        self.tails: list[tuple[_Writer, _TailPiece]] = []
-        self.spoiled: list[_Writer] = []
-        self.is_committed = False
-
-    def progress(self, writer: _Writer | None) -> Progress:
-        """Return how far a writer came, with what this batch holds of it."""
-        if writer is None:
-            return Progress()
-        if writer.id in self.writers and writer.decoder is not None:
-            return writer.decoder.progress
-        return writer.progress
-
-
-def _tail_piece(seq: int, decoded: Decoded, decoder: StreamDecoder, data: bytes) -> _TailPiece:
-    return _TailPiece(
-        seq=seq,
-        frames=sum(map(len, decoded.blocks)),
-        size=len(data),
-        blocks=decoded.blocks,
-        after=decoder.progress,
-    )
-
-
-def _is_due(writer: _Writer, now_s: float) -> bool:
-    """Tell whether a writer's tail is worth a pack: long, at its end, or left alone."""
-    return bool(writer.tail) and (
-        writer.tail_frames >= _PACK_FRAMES
-        or writer.tail_bytes >= _PACK_BYTES
-        or writer.progress.ended_ns is not None
-        or now_s - writer.touched_s > _PACK_IDLE_S
-    )

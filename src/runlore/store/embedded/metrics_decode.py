@@ -25,6 +25,7 @@ _ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 _BATCH = 64
 _WIDE_BYTES = 4096
 _MANY_SIGNATURES = 16
+_KNOWN_SIGNATURES = 1024
 
 
 class Columns:
@@ -192,6 +193,9 @@ class StreamDecoder:
                 len(spool.PREAMBLE), ValueError("a stream begins with its header")
             )
             return
+        if len(starts) == 1 and lengths[0] <= _WIDE_BYTES:
+            self._one_row(reader, int(starts[0]), int(lengths[0]), into)
+            return
         good = self._count_good(reader, starts, lengths, into)
         if good == 0:
             return
@@ -228,6 +232,57 @@ class StreamDecoder:
             )
         self.progress = replace(row, next=end, points=row.points + points, last_ns=int(times[-1]))
 
+    def _one_row(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
+        """Take in a row that stands alone, as most do in a live run: arrays would cost more."""
+        offset = reader.base + start
+        payload = reader.view[start + 8 : start + 8 + length]
+        try:
+            row = self._table.row(payload)
+        except (ValueError, struct.error) as error:
+            into.damage = _damage(offset, error)
+            return
+        last = self.progress
+        after = offset + 8 + length
+        if not row.keys:
+            self.progress = replace(last, next=after)
+            return
+        (count,) = _LENGTH.unpack_from(payload, 1)
+        token: Token = count
+        if payload[0] != spool.ROW:
+            token = struct.unpack_from(f"<{count}I", payload, _ROW_HEAD_BYTES - 8)
+        row_offset, row_ns = offset, row.time_ns
+        tokens: tuple[Token, ...] = (token,)
+        if row.step == last.row_step and self._names(last.row_tokens).isdisjoint(row.keys):
+            row_offset, row_ns = last.row_offset, last.row_ns
+            tokens = (*last.row_tokens, token)
+        columns = self._columns(
+            [(key, kind_of(value)) for key, value in zip(row.keys, row.values, strict=True)]
+        )
+        into.blocks.append(
+            Block(
+                columns=columns,
+                steps=np.array([row.step]),
+                offsets=np.array([offset]),
+                times=np.array([row.time_ns]),
+                back=np.array([offset - row_offset]),
+                late=np.array([row.time_ns - row_ns]),
+                numbers=np.array(
+                    [[row.values[c] for c in columns.number_columns]], dtype=np.float64
+                ),
+                texts=[[str(row.values[c])] for c in columns.text_columns],
+            )
+        )
+        self.progress = replace(
+            last,
+            next=after,
+            points=last.points + len(row.keys),
+            last_ns=row.time_ns,
+            row_step=row.step,
+            row_offset=row_offset,
+            row_ns=row_ns,
+            row_tokens=tokens,
+        )
+
     def _count_good(
         self, reader: "_PieceReader", starts: Ints, lengths: Ints, into: Decoded
     ) -> int:
@@ -237,7 +292,7 @@ class StreamDecoder:
             steps = reader.int64(starts + 13)
             good = (kinds == spool.ROW) & (steps <= MAX_STEP) & (steps >= -MAX_STEP)
             sets = reader.uint32(starts + 9)
-            for set_id in np.unique(sets[good]).tolist():
+            for set_id in _distinct(sets[good]):
                 columns = self._set(set_id)
                 size = -1 if columns is None else 21 + 8 * len(columns.cells)
                 good &= (sets != set_id) | (lengths == size)
@@ -266,6 +321,8 @@ class StreamDecoder:
 
     def _columns(self, cells: Sequence[tuple[str, Kind]]) -> Columns:
         signature = tuple(cells)
+        if len(self._signatures) > _KNOWN_SIGNATURES:
+            self._signatures.clear()
         if signature not in self._signatures:
             self._signatures[signature] = Columns(signature)
         return self._signatures[signature]
@@ -282,7 +339,7 @@ class StreamDecoder:
         blocks: list[tuple[Columns, Ints, Floats, list[list[str]]]] = []
         is_set = reader.bytes[starts + 8] == spool.ROW
         sets = reader.uint32(starts + 9)
-        for set_id in np.unique(sets[is_set]).tolist():
+        for set_id in _distinct(sets[is_set]):
             members = np.flatnonzero(is_set & (sets == set_id))
             groups[members] = len(tokens)
             tokens.append(set_id)
@@ -460,6 +517,13 @@ def _walk(data: bytes, at: int) -> tuple[Ints, Ints]:
     starts.append(np.array(some_starts, dtype=np.int64))
     lengths.append(np.array(some_lengths, dtype=np.int64))
     return np.concatenate(starts), np.concatenate(lengths)
+
+
+def _distinct(numbers: Ints) -> list[int]:
+    if len(numbers) and (numbers == numbers[0]).all():
+        return [int(numbers[0])]
+    found: list[int] = np.unique(numbers).tolist()
+    return found
 
 
 def _equal_frames(data: bytes, at: int, length: int) -> int:

@@ -43,7 +43,9 @@ CREATE TABLE block (
     frames BLOB
 ) STRICT;
 CREATE TABLE segment (id INTEGER PRIMARY KEY, body BLOB) STRICT;
-CREATE TABLE summary (writer INTEGER PRIMARY KEY, run INTEGER, body BLOB) STRICT;
+CREATE TABLE summary (
+    writer INTEGER, born INTEGER, run INTEGER, body BLOB, PRIMARY KEY (writer, born)
+) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
 CREATE INDEX block_run ON block (run);
 CREATE INDEX columns_run ON columns (run);
@@ -135,9 +137,12 @@ class HistoryReader:
         key = columns.keys[columns.text_columns[slot]]
         return unpack_texts(*self._segment(block, number, [key], run_name))
 
-    def summary(self, writer: int, run_name: str) -> Summary | None:
-        """Return the summary of what is packed of a writer in this snapshot."""
-        row = self._db.execute("SELECT body FROM summary WHERE writer = ?", (writer,)).fetchone()
+    def summary(self, writer: int, run_name: str, published: int) -> Summary | None:
+        """Return the summary of what is packed of a writer up to the given pack."""
+        row = self._db.execute(
+            "SELECT body FROM summary WHERE writer = ? AND born <= ? ORDER BY born DESC LIMIT 1",
+            (writer, published),
+        ).fetchone()
         if row is None:
             return None
         return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
@@ -177,8 +182,9 @@ class History:
         ]
         self._idle: list[HistoryReader] = []
         self._lock = threading.Lock()  # protects _idle
-        query = "SELECT ifnull(max(max(born, ifnull(dead, 0))), 0) FROM block"
-        self.published = int(self._db.execute(query).fetchone()[0])
+        # Every pack writes a summary, and each is kept until the next pack of its writer.
+        (number,) = self._db.execute("SELECT ifnull(max(born), 0) FROM summary").fetchone()
+        self.published = int(number)
 
     def applied(self) -> dict[int, Progress]:
         """Return how far each writer is packed."""
@@ -269,7 +275,8 @@ class History:
 
     def _pack(self, packing: Packing, number: int) -> list[int]:
         """Write one writer's blocks; return the small old ones that they replace."""
-        summary = self._own.summary(packing.writer, packing.run_name) or Summary()
+        writer, published = packing.writer, self.published
+        summary = self._own.summary(writer, packing.run_name, published) or Summary()
         by_columns: dict[tuple[tuple[str, str], ...], list[Block]] = {}
         for block in packing.blocks:
             by_columns.setdefault(block.columns.cells, []).append(block)
@@ -292,13 +299,19 @@ class History:
         self._db.executemany(
             "UPDATE block SET dead = ? WHERE id = ?", [(number, block) for block in dead]
         )
-        owner = (packing.writer, packing.run)
+        # The summary before this one stays until the next pack: readers may still count it.
         self._db.execute(
-            "INSERT OR REPLACE INTO summary VALUES (?, ?, ?)", (*owner, summary.encode())
+            "DELETE FROM summary WHERE writer = ?1 AND born < "
+            "(SELECT max(born) FROM summary WHERE writer = ?1)",
+            (writer,),
+        )
+        self._db.execute(
+            "INSERT INTO summary VALUES (?, ?, ?, ?)",
+            (writer, number, packing.run, summary.encode()),
         )
         self._db.execute(
             "INSERT OR REPLACE INTO applied VALUES (?, ?, ?)",
-            (*owner, encode_progress(packing.progress)),
+            (writer, packing.run, encode_progress(packing.progress)),
         )
         return dead
 
@@ -372,10 +385,10 @@ class History:
 
 
 def joined(columns: Columns, parts: Sequence[Block]) -> Block:
-    """Put blocks of the same columns behind one another."""
+    """Put blocks of the same columns together, in the order of the stream."""
     if len(parts) == 1:
         return parts[0]
-    return Block(
+    whole = Block(
         columns=columns,
         steps=np.concatenate([part.steps for part in parts]),
         offsets=np.concatenate([part.offsets for part in parts]),
@@ -387,6 +400,24 @@ def joined(columns: Columns, parts: Sequence[Block]) -> Block:
             [text for part in parts for text in part.texts[slot]]
             for slot in range(len(columns.text_columns))
         ],
+    )
+    if (whole.offsets[1:] > whole.offsets[:-1]).all():
+        return whole
+    # One piece may hold the same columns twice: as rows of a key set and as mixed rows.
+    return taken(whole, np.argsort(whole.offsets, kind="stable"))
+
+
+def taken(block: Block, places: Ints) -> Block:
+    """Return the frames of a block at some places."""
+    return Block(
+        columns=block.columns,
+        steps=block.steps[places],
+        offsets=block.offsets[places],
+        times=block.times[places],
+        back=block.back[places],
+        late=block.late[places],
+        numbers=block.numbers[places],
+        texts=[[texts[place] for place in places.tolist()] for texts in block.texts],
     )
 
 

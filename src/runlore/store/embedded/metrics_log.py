@@ -10,11 +10,11 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from runlore.errors import ConflictError, UnavailableError
+from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
 from runlore.store.embedded.metrics_decode import Progress, Token
 
@@ -26,7 +26,6 @@ CREATE TABLE writer (id INTEGER PRIMARY KEY, run INTEGER, name TEXT, progress TE
 CREATE TABLE piece (seq INTEGER PRIMARY KEY, writer INTEGER, stop INTEGER, body BLOB) STRICT;
 CREATE TABLE declared (id INTEGER PRIMARY KEY, writer INTEGER, frames BLOB) STRICT;
 CREATE TABLE rewind (id INTEGER PRIMARY KEY, run INTEGER, step INTEGER, stored TEXT) STRICT;
-CREATE INDEX piece_writer ON piece (writer);
 CREATE INDEX declared_writer ON declared (writer);
 CREATE INDEX writer_run ON writer (run);
 """
@@ -115,12 +114,16 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn a disk that is full or fails into UnavailableError."""
+    """Turn a disk that is full or fails into UnavailableError, a broken file into DamageError."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise UnavailableError(
             f"cannot write {str(path)!r} now: {error}; free space on its disk"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise DamageError(
+            f"{str(path)!r} is damaged: {error}; restore it from a backup", offset=0
         ) from error
 
 
@@ -241,7 +244,7 @@ class Log:
 
 def encode_progress(progress: Progress) -> str:
     """Encode what is known of a stream as JSON."""
-    return json.dumps(astuple(progress))
+    return json.dumps([getattr(progress, name) for name in Progress.__slots__])
 
 
 def decode_progress(text: str) -> Progress:

@@ -1,0 +1,55 @@
+"""Waiting, for a bounded time, until the sender has brought a stream to where it is safe."""
+
+import time
+from typing import NamedTuple
+
+from runlore.sdk import tree
+from runlore.sdk.launch import Launcher
+
+GRACE_SECONDS = 0.3
+"""What the sender said of a server before it was woken may be old."""
+SENDER_SECONDS = 5.0
+"""Without a sender for so long there will be none."""
+_LOOK_SECONDS = 1.0
+
+
+class Outcome(NamedTuple):
+    """What the sender said last, and whether the stream is where it is to be."""
+
+    ack: tree.Ack | None
+    is_done: bool
+
+
+def wait(
+    folder: str, end: int, launcher: Launcher, *, is_offline: bool, timeout: float
+) -> Outcome:
+    """Wait until a server has a stream up to `end`, or the disk when offline.
+
+    Ends early when the sender says that no server takes it, and all of it is on the disk.
+    """
+    started = seen = time.monotonic()
+    deadline = started + timeout
+    is_awake = False
+    looked = -_LOOK_SECONDS
+    pause = 0.001
+    ack: tree.Ack | None = None
+    while True:
+        now = time.monotonic()
+        if not is_awake:
+            # Nobody listens before the sender is up.
+            is_awake = tree.wake(launcher.tree)
+        if now - looked >= _LOOK_SECONDS:
+            looked = now
+            if launcher.ensure():
+                seen = now
+        ack = tree.read_ack(folder) or ack
+        if ack is not None:
+            if (ack.settled if is_offline else ack.next) >= end:
+                return Outcome(ack, is_done=True)
+            is_absent = ack.error is not None and now - started > GRACE_SECONDS
+            if is_absent and ack.settled >= end:
+                return Outcome(ack, is_done=False)
+        if now >= deadline or now - seen > SENDER_SECONDS:
+            return Outcome(ack, is_done=False)
+        time.sleep(min(pause, max(deadline - now, 0.0)))
+        pause = min(pause * 1.2, 0.05)
