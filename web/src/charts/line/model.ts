@@ -296,8 +296,9 @@ function padLinear(low: number, high: number): Extent {
     const air = low === 0 ? 1 : Math.abs(low) * 0.1;
     return [low - air, high + air];
   }
-  const air = Math.min((high / 2 - low / 2) * 2 * PADDING, Number.MAX_VALUE / 4);
-  return [low - air, high + air];
+  // Halved first: the span of the whole range of float64 is not a float64.
+  const air = (high / 2 - low / 2) * (2 * PADDING);
+  return [Math.max(-Number.MAX_VALUE, low - air), Math.min(Number.MAX_VALUE, high + air)];
 }
 
 function padLog(low: number, high: number): Extent {

@@ -44,7 +44,8 @@ export function roundTicks(low: number, high: number, most: number): Tick[] {
   if (!(step > 0) || !Number.isFinite(step)) return [];
   const ticks: Tick[] = [];
   for (let count = Math.ceil(low / step); count * step <= high && ticks.length < MOST_TICKS; count += 1) {
-    ticks.push({ value: Number((count * step).toPrecision(12)), isLabelled: true });
+    const value = Number((count * step).toPrecision(12));
+    if (value !== ticks.at(-1)?.value) ticks.push({ value, isLabelled: true });
   }
   return ticks;
 }
