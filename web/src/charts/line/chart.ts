@@ -95,6 +95,15 @@ export class LineChart {
     this.#crosshair.point({ step: next, run: line.id });
   }
 
+  /** Shows fewer or more steps around the crosshair, for the keyboard. */
+  zoomBy(factor: number): void {
+    const [low, high] = this.#x;
+    const middle = this.#crosshair.pointed.step ?? (low + high) / 2;
+    const start = Math.floor(middle - (middle - low) * factor);
+    const stop = Math.ceil(middle + (high - middle) * factor);
+    if (stop - start >= 2) this.#events.onZoom({ start, stop });
+  }
+
   /** The pointer or the focus has gone elsewhere. */
   leave(): void {
     this.#isPointedHere = false;
