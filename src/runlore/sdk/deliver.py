@@ -181,6 +181,14 @@ class Server:
         headers = {**self._headers, "Content-Encoding": encoding}
         return self._connection.request("POST", path, headers=headers, body=body)
 
+    def ask_identity(self) -> str | None:
+        """Return the id of the server, which stays when its address changes."""
+        try:
+            answer = self._connection.request("GET", "/healthz", headers=self._headers)
+        except UnavailableError:
+            return None
+        return _text(_object(answer.body).get("server"))
+
     def works(self) -> None:
         """Note that it answered sensibly."""
         self.error = None

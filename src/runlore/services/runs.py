@@ -30,6 +30,7 @@ class RunView:
     state: RunState
     finished_ns: int | None
     summary: JsonObject
+    last_step: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,13 +204,20 @@ class Runs:
         finished_ns: int | None = None
         if state != "running":
             finished_ns = record.end_ns or record.active_ns
+        keys = self._keys_of(record)
         summary = summarise(
-            self._keys_of(record),
+            keys,
             record.definitions,
             record.summary,
             mean=lambda key: self._mean(record.ref, key),
         )
-        return RunView(record=record, state=state, finished_ns=finished_ns, summary=summary)
+        return RunView(
+            record=record,
+            state=state,
+            finished_ns=finished_ns,
+            summary=summary,
+            last_step=max((key.last_step for key in keys), default=None),
+        )
 
     def _keys_of(self, record: RunRecord) -> list[KeySummary]:
         """Return a run's keys, remembered as long as nothing has come for it."""

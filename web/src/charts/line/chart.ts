@@ -21,6 +21,7 @@ import {
   stepAt,
   toX,
 } from "./model";
+import { logTicks, type Tick } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -37,6 +38,8 @@ export interface ChartContent {
 }
 
 const AROUND = 3;
+const X_LABEL_PX = 56;
+const Y_LABEL_PX = 24;
 const NO_EXTENT: Extent = [0, 1];
 
 export class LineChart {
@@ -180,16 +183,18 @@ export class LineChart {
             grid: { show: false },
             size: 22,
             gap: 4,
-            space: 56,
+            space: X_LABEL_PX,
             incrs: STEP_INCREMENTS,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogX || isRound(tick)) ? formatCount(tick) : "")),
+            values: (_plot, ticks) => stepLabels(ticks),
+            ...(options.isLogX ? logAxis(X_LABEL_PX, stepLabels) : {}),
           },
           {
             ...common,
             size: (_plot, values) => 14 + 6.4 * Math.max(4, ...(values ?? []).map((value) => (value ?? "").length)),
             gap: 6,
-            space: 26,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogY || isRound(tick)) ? formatNumber(tick) : "")),
+            space: Y_LABEL_PX,
+            values: (_plot, ticks) => ticks.map(formatNumber),
+            ...(options.isLogY ? logAxis(Y_LABEL_PX, (ticks) => ticks.map(formatNumber)) : {}),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -248,14 +253,27 @@ export class LineChart {
 /** A step is an integer, so that the axis never divides one. */
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
-/** Log axes hand out null for the ticks between labels, whatever their type says. */
-function isTick(tick: number | null): tick is number {
-  return tick !== null;
+/** Ticks of our own: uPlot's walk of a log axis may not end where the axis begins at an odd number. */
+function logAxis(labelPx: number, labels: (ticks: number[]) => string[]): Pick<uPlot.Axis, "splits" | "filter" | "values"> {
+  const ticksOf = (plot: uPlot, axis: number, low: number, high: number): Tick[] =>
+    logTicks(low, high, Math.floor((axis === 0 ? plot.width : plot.height) / labelPx));
+  return {
+    splits: (plot, axis, low, high) => ticksOf(plot, axis, low, high).map((tick) => tick.value),
+    filter: (_plot, ticks) => ticks,
+    values: (plot, ticks, axis) => {
+      const labelled = new Set(
+        ticksOf(plot, axis, ticks[0] ?? 1, ticks.at(-1) ?? 1).flatMap((tick) => (tick.isLabelled ? [tick.value] : [])),
+      );
+      const texts = labels(ticks);
+      return ticks.map((tick, index) => (labelled.size === 0 || labelled.has(tick) ? (texts[index] ?? "") : ""));
+    },
+  };
 }
 
-/** Whether a number is one digit and zeros; a log axis also marks its odd ends. */
-function isRound(tick: number): boolean {
-  return /^\de/.test(Number(tick.toPrecision(12)).toExponential());
+/** Steps of one axis in one way: `5k` beside `10k`, not `5,000`. */
+function stepLabels(ticks: readonly number[]): string[] {
+  const isShort = ticks.some((tick) => Math.abs(tick) >= 10_000);
+  return ticks.map((tick) => (isShort && Math.abs(tick) >= 1000 && Math.abs(tick) < 10_000 ? `${String(tick / 1000)}k` : formatCount(tick)));
 }
 
 function canvas(className: string): HTMLCanvasElement {
