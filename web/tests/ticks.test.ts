@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { logTicks } from "../src/charts/line/ticks";
+import { logTicks, roundTicks, valueLabels } from "../src/charts/line/ticks";
 
 const values = (low: number, high: number) => logTicks(low, high, 8).map((tick) => tick.value);
 
@@ -39,4 +39,22 @@ test("whatever the ends, the ticks are few and stand in order between them", () 
     expect(ticks.length).toBeLessThanOrEqual(60);
     expect(ticks.every((tick, index) => tick >= low * 0.999999 && tick <= high * 1.000001 && tick > (ticks[index - 1] ?? 0))).toBe(true);
   }
+});
+
+test("a linear axis has round numbers, and none where its ends are none", () => {
+  expect(roundTicks(-1.7e308, 1.7e308, 4).length).toBeGreaterThan(2);
+  expect(roundTicks(0, 1, 5).map((tick) => tick.value)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
+  expect(roundTicks(1, 1, 5)).toEqual([]);
+  expect(roundTicks(Number.NaN, 1, 5)).toEqual([]);
+});
+
+test.each([
+  [[0, 0.5, 1], ["0", "0.5", "1"]],
+  [[0, 5000, 10_000], ["0", "5k", "10k"]],
+  [[200_000, 220_000], ["200k", "220k"]],
+  [[0, 5e-5, 1e-4], ["0", "5e-5", "1e-4"]],
+  [[2.5e-4, 5e-4], ["2.5e-4", "5e-4"]],
+  [[1_000_000_000.1, 1_000_000_000.2], ["1000000000.1", "1000000000.2"]],
+])("ticks at %j are labelled %j", (ticks, labels) => {
+  expect(valueLabels(ticks)).toEqual(labels);
 });

@@ -1,7 +1,6 @@
 /** One live line chart: uPlot draws axes and selects, two canvases above it hold lines and pointer. */
 import uPlot from "uplot";
 
-import { formatCount, formatNumber } from "../../lib/format";
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
 import { drawCrosshair, drawDot, drawLines, drawStrong, type Ink } from "./draw";
@@ -21,7 +20,7 @@ import {
   stepAt,
   toX,
 } from "./model";
-import { logTicks, type Tick } from "./ticks";
+import { logTicks, roundTicks, type Tick, valueLabels } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -185,16 +184,18 @@ export class LineChart {
             gap: 4,
             space: X_LABEL_PX,
             incrs: STEP_INCREMENTS,
-            values: (_plot, ticks) => stepLabels(ticks),
-            ...(options.isLogX ? logAxis(X_LABEL_PX, stepLabels) : {}),
+            values: (_plot, ticks) => valueLabels(ticks),
+            ...(options.isLogX ? logAxis(X_LABEL_PX) : {}),
           },
           {
             ...common,
             size: (_plot, values) => 14 + 6.4 * Math.max(4, ...(values ?? []).map((value) => (value ?? "").length)),
             gap: 6,
             space: Y_LABEL_PX,
-            values: (_plot, ticks) => ticks.map(formatNumber),
-            ...(options.isLogY ? logAxis(Y_LABEL_PX, (ticks) => ticks.map(formatNumber)) : {}),
+            splits: (plot, _axis, low, high) =>
+              roundTicks(low, high, Math.floor(plot.height / Y_LABEL_PX / 1.5)).map((tick) => tick.value),
+            values: (_plot, ticks) => valueLabels(ticks),
+            ...(options.isLogY ? logAxis(Y_LABEL_PX) : {}),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -254,7 +255,7 @@ export class LineChart {
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
 /** Ticks of our own: uPlot's walk of a log axis may not end where the axis begins at an odd number. */
-function logAxis(labelPx: number, labels: (ticks: number[]) => string[]): Pick<uPlot.Axis, "splits" | "filter" | "values"> {
+function logAxis(labelPx: number): Pick<uPlot.Axis, "splits" | "filter" | "values"> {
   const ticksOf = (plot: uPlot, axis: number, low: number, high: number): Tick[] =>
     logTicks(low, high, Math.floor((axis === 0 ? plot.width : plot.height) / labelPx));
   return {
@@ -264,16 +265,10 @@ function logAxis(labelPx: number, labels: (ticks: number[]) => string[]): Pick<u
       const labelled = new Set(
         ticksOf(plot, axis, ticks[0] ?? 1, ticks.at(-1) ?? 1).flatMap((tick) => (tick.isLabelled ? [tick.value] : [])),
       );
-      const texts = labels(ticks);
+      const texts = valueLabels(ticks);
       return ticks.map((tick, index) => (labelled.size === 0 || labelled.has(tick) ? (texts[index] ?? "") : ""));
     },
   };
-}
-
-/** Steps of one axis in one way: `5k` beside `10k`, not `5,000`. */
-function stepLabels(ticks: readonly number[]): string[] {
-  const isShort = ticks.some((tick) => Math.abs(tick) >= 10_000);
-  return ticks.map((tick) => (isShort && Math.abs(tick) >= 1000 && Math.abs(tick) < 10_000 ? `${String(tick / 1000)}k` : formatCount(tick)));
 }
 
 function canvas(className: string): HTMLCanvasElement {

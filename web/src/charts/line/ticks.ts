@@ -1,4 +1,6 @@
-/** Where a log axis has its ticks, and which of them have room for a label. */
+/** Where an axis has its ticks, and which of them have room for a label. */
+
+import { formatCount, formatNumber } from "../../lib/format";
 
 export interface Tick {
   readonly value: number;
@@ -33,13 +35,36 @@ export function logTicks(low: number, high: number, mostLabels: number): Tick[] 
   });
 }
 
-function roundTicks(low: number, high: number, most: number): Tick[] {
-  const rough = (high - low) / Math.max(1, most);
+/** Ticks of a linear axis at round numbers. */
+export function roundTicks(low: number, high: number, most: number): Tick[] {
+  // Divided first: the span of the whole range of float64 is not a float64.
+  const rough = high / Math.max(1, most) - low / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5, 10].find((digit) => digit * power >= rough) ?? 10);
+  const step = power * ([1, 2, 5, 10].find((digit) => digit * power >= rough * 0.999) ?? 10);
+  if (!(step > 0) || !Number.isFinite(step)) return [];
   const ticks: Tick[] = [];
   for (let count = Math.ceil(low / step); count * step <= high && ticks.length < MOST_TICKS; count += 1) {
     ticks.push({ value: Number((count * step).toPrecision(12)), isLabelled: true });
   }
   return ticks;
+}
+
+/** Values as short as they can be while no two of them look the same. */
+export function valueLabels(ticks: readonly number[]): string[] {
+  const most = Math.max(...ticks.map(Math.abs));
+  const short = ticks.map(most >= 10_000 ? shortCount : most < 0.001 ? exponent : formatNumber);
+  if (new Set(short).size === ticks.length) return short;
+  const digits = Array.from({ length: 13 }, (_, index) => index + 5).find(
+    (count) => new Set(ticks.map((tick) => tick.toPrecision(count))).size === ticks.length,
+  );
+  return digits === undefined ? short : ticks.map((tick) => String(Number(tick.toPrecision(digits))));
+}
+
+function shortCount(value: number): string {
+  return Math.abs(value) >= 1000 && Math.abs(value) < 10_000 ? `${formatNumber(value / 1000)}k` : formatCount(value);
+}
+
+function exponent(value: number): string {
+  return value === 0 ? "0" : formatNumber(value).replace(/^(−?)0\.(0*)(\d)(\d*)$/, (_, sign: string, zeros: string, first: string, rest: string) =>
+    `${sign}${first}${rest === "" ? "" : `.${rest}`}e-${String(zeros.length + 1)}`);
 }
