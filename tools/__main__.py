@@ -147,11 +147,14 @@ def _close(board: Board, tally: suites.Tally, *, checked: bool) -> int:
 def _bench() -> int:
     board = Board("bench")
     _set_up_all(board)
-    drivers = sorted((ROOT / "benchmarks").glob("bench_*.py"))
+    drivers = sorted((ROOT / "benchmarks").glob("[a-z]*.py"))
     if not drivers:
-        board.fail("benchmarks", "benchmarks/ holds no bench_*.py")
+        board.fail("benchmarks", "benchmarks/ holds no driver")
         return 1
-    return max(subprocess.run([in_venv("python"), str(one)]).returncode for one in drivers)
+    codes = [
+        subprocess.run([in_venv("python"), str(one)], check=False).returncode for one in drivers
+    ]
+    return max(map(abs, codes))
 
 
 def _lock() -> int:

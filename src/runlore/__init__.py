@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from runlore.sdk.api import Api
     from runlore.sdk.documents import Config, Summary
     from runlore.sdk.run import Run
-    from runlore.sdk.start import define_metric, finish, flush, init, log
+    from runlore.sdk.start import define_metric, finish, flush, init, log, login
 
     run: Run | None
     config: Config
@@ -27,6 +27,7 @@ __all__ = [
     "flush",
     "init",
     "log",
+    "login",
     "run",
     "summary",
 ]
@@ -39,6 +40,7 @@ _HOMES = {
     "flush": "start",
     "init": "start",
     "log": "start",
+    "login": "start",
 }
 _CURRENT = {"config": "current_config", "run": "current_run", "summary": "current_summary"}
 

@@ -64,11 +64,21 @@ def test_a_block_of_python_runs_as_it_stands(
     )
 
     assert done.returncode == 0, done.stderr
-    project = f"{variables['RUNLORE_URL']}/api/v1/projects/local/first/runs"
-    with urllib.request.urlopen(project, timeout=10) as response:
-        newest = json.load(response)["runs"][0]
-    assert newest["state"] == "finished"
-    assert newest["points"] > 0
+    if block.page == "README.md":
+        [*_, newest] = sorted(_runs(variables["RUNLORE_URL"], "first"), key=_number)
+        assert newest["state"] == "finished"
+        assert newest["points"]
+
+
+def _runs(url: str, project: str) -> list[dict[str, object]]:
+    address = f"{url}/api/v1/projects/local/{project}/runs"
+    with urllib.request.urlopen(address, timeout=10) as response:
+        runs: list[dict[str, object]] = json.load(response)["runs"]
+        return runs
+
+
+def _number(run: dict[str, object]) -> int:
+    return int(str(run["number"]))
 
 
 def test_links_between_the_pages_lead_to_files() -> None:
@@ -77,3 +87,14 @@ def test_links_between_the_pages_lead_to_files() -> None:
     assert len(links) > 5
     broken = [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_the_files_that_the_life_of_a_metric_names_exist() -> None:
+    text = (ROOT / "docs" / "design" / "life-of-a-metric.md").read_text()
+    named = set(re.findall(r"`([\w./-]+\.(?:py|ts|tsx))`", text))
+    assert len(named) > 15
+    assert [name for name in named if not _place(name).exists()] == []
+
+
+def _place(name: str) -> Path:
+    return ROOT / name if name.startswith(("web/", "tests/")) else ROOT / "src" / "runlore" / name

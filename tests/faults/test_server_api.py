@@ -77,6 +77,7 @@ def test_a_run_is_taken_and_shown(server: ServerProcess, project: str) -> None:
         ["t"],
     )
     assert (run["points"], run["writers"], run["exit_code"]) == (9, 1, 0)
+    assert run["last_step"] == 2
     assert run["config"] == {
         "lr": 0.1,
         "nan": {"$number": "NaN"},

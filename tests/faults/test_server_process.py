@@ -2,8 +2,10 @@
 
 import base64
 import http.client
+import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -232,3 +234,44 @@ def test_a_public_address_is_let_in_by_its_name(tmp_path: Path) -> None:
         headers = {"Host": "lore.example", "Origin": "https://lore.example"}
         assert server.get("/api/v1/projects", headers).status == 200
         assert server.get("/api/v1/projects", {"Host": "other.example"}).status == 403
+
+
+@pytest.mark.root
+def test_a_full_disk_refuses_for_now_and_takes_all_once_there_is_room(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small filesystem needs root")
+    data = tmp_path / "data"
+    data.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(data)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small filesystem here: {mounted.stderr!r}")
+    try:
+        with ServerProcess(tmp_path / "home", arguments=["--data", str(data)]) as server:
+            builder = SpoolBuilder(RUN)
+            builder.log({"text": "first"}, step=0)
+            assert server.send_spool(builder).status == 200
+            whole = len(builder.frames)
+            for step in range(1, 40):
+                builder.log({"text": f"{step} " + os.urandom(50_000).hex()}, step=step)
+            refused = server.send_spool(builder, whole)
+            assert refused.status == 503, refused
+            assert int(refused.headers["retry-after"]) >= 1
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert server.get("/healthz").status == 200
+            assert server.get(f"{BASE}/runs/r1").json["points"] == 1
+            grown = ["mount", "-o", "remount,size=64m", str(data)]
+            subprocess.run(grown, check=True, capture_output=True)
+            deadline = time.monotonic() + 20
+            while True:
+                taken = server.send_spool(builder, whole)
+                if taken.status == 200 or time.monotonic() > deadline:
+                    break
+                assert taken.status == 503, taken
+                time.sleep(0.05)
+            assert (taken.status, taken.json["points"]) == (200, 40)
+            rows = Api(server.url).run("digits/r1").history()
+            assert [row["step"] for row in rows] == list(range(40))
+    finally:
+        subprocess.run(["umount", str(data)], check=True, capture_output=True)

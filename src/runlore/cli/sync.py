@@ -44,12 +44,17 @@ def sync(
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"
     syncers: dict[str, Syncer] = {}
     deliveries: list[tuple[str, Delivery]] = []
+    elsewhere: list[str] = []
     for path in files:
         known = read_object(ack_path(path)).get("url")
         where = known if isinstance(known, str) and not is_chosen else found.url
         if where not in syncers:
             syncers[where] = Syncer(where, found.api_key, roots)
-        deliveries.append((where, syncers[where].deliver(path)))
+        other = None if paths else syncers[where].belongs_elsewhere(path)
+        if other is not None:
+            elsewhere.append(other)
+        else:
+            deliveries.append((where, syncers[where].deliver(path)))
     for syncer in syncers.values():
         syncer.close()
     if as_json:
@@ -58,7 +63,7 @@ def sync(
         for trouble in troubles:
             print(f"runlore: {trouble}", file=sys.stderr)  # noqa: T201
     else:
-        typer.echo(summary(deliveries, folders=folders, troubles=troubles))
+        typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if troubles or any(delivery.trouble for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
 
@@ -71,12 +76,13 @@ def as_line(url: str, delivery: Delivery) -> str:
 
 def summary(
     deliveries: Sequence[tuple[str, Delivery]],
-    *,
     folders: Sequence[str],
+    *,
     troubles: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
 ) -> str:
     """Say per run what was delivered, and which files are not as they should be."""
-    if not deliveries and not troubles:
+    if not deliveries and not troubles and not elsewhere:
         return f"runlore: nothing to deliver in {', '.join(folders) or 'any spool'}"
     lines: list[str] = []
     runs = _by_run(deliveries)
@@ -88,6 +94,11 @@ def summary(
             lines.append(f"  {run.ljust(width)}  {_one_run(found)}")
             lines += [f"    {_file(d)}: {d.notice}" for d in found if d.notice]
             lines += [f"    {d.trouble}" for d in _once_each(found)]
+    lines += [
+        f"runlore: {_count(elsewhere.count(url), 'spool')} left out, begun at {url}; "
+        "to deliver such here too, name the folder"
+        for url in dict.fromkeys(elsewhere)
+    ]
     lines += [f"runlore: {trouble}" for trouble in troubles]
     missing = sum(any(d.trouble for d in found) for found in runs.values())
     if missing:

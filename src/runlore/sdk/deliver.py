@@ -181,6 +181,14 @@ class Server:
         headers = {**self._headers, "Content-Encoding": encoding}
         return self._connection.request("POST", path, headers=headers, body=body)
 
+    def ask_identity(self) -> str | None:
+        """Return the id of the server, which stays when its address changes."""
+        try:
+            answer = self._connection.request("GET", "/healthz", headers=self._headers)
+        except UnavailableError:
+            return None
+        return _text(_object(answer.body).get("server"))
+
     def works(self) -> None:
         """Note that it answered sensibly."""
         self.error = None
@@ -196,7 +204,7 @@ class Server:
             # Jitter keeps the senders of many programs from knocking at one moment.
             wait_seconds = self._delay * (0.75 + os.urandom(1)[0] / 1024)
             self._delay = min(2 * self._delay, MAX_DELAY_SECONDS)
-        self.ready_at = time.monotonic() + wait_seconds
+        self.ready_at = time.monotonic() + max(wait_seconds, FIRST_DELAY_SECONDS / 2)
 
     def hurry(self) -> None:
         """Try again now, unless it asked to be left alone."""
@@ -369,6 +377,9 @@ class Deliverer:
         if verdict.next is not None:
             if verdict.next > stream.next:
                 server.reached_at = time.monotonic()
+            else:
+                # A server that sends us back again and again gets no busy loop.
+                stream.wait_until = time.monotonic() + FIRST_DELAY_SECONDS
             stream.next = verdict.next
         if verdict.server is not None:
             stream.server = verdict.server

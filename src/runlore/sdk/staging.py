@@ -19,6 +19,8 @@ from runlore.wire import spool
 ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
 FIRST_READ_BYTES = 4096
 READ_BYTES = 256 * 1024
+HEAD_BYTES = 64
+"""Enough to see the length of the first frame, however small a piece is wanted."""
 PIECE_BYTES = 1024 * 1024
 """How much to post at once: larger pieces are no faster and swell the process."""
 
@@ -192,8 +194,8 @@ class Staged:
             OSError: a segment cannot be read.
         """
         left = self.tail - offset
-        data = self._read(offset, min(limit, left))
-        if len(data) >= left:
+        data = self._read(offset, min(max(limit, HEAD_BYTES), left))
+        if len(data) >= left and left <= limit:
             return data
         taken = cut(data, offset=offset, limit=limit)
         if taken <= len(data):
@@ -343,6 +345,9 @@ class Stream:
 
     Attributes:
         settled: the byte up to which it is on the disk.
+        path: its spool file, once there is one.
+        synced_at: the monotonic time of its last fdatasync.
+        noted: what `.ack` says: `next`, and whether that is the end; `noted_at` is when.
         next: the byte up to which a server has it.
         knock_at: where to try instead of `next`, whose bytes are not here any more.
         urgent: deliver up to this byte without waiting for more.
@@ -360,6 +365,10 @@ class Stream:
         server = known.get("server")
         self.server: str | None = server if isinstance(server, str) else None
         self.settled = 0
+        self.path: str | None = None
+        self.synced_at = 0.0
+        self.noted = (0, False)
+        self.noted_at = 0.0
         self.urgent = 0
         self.limit = PIECE_BYTES
         self.knock_at: int | None = None

@@ -42,6 +42,7 @@ class _Process:
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already.
+        login: the settings that `login` gave.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class _Process:
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[str] = set()
+        self.login: dict[str, str] = {}
 
 
 _process = _Process()
@@ -144,6 +146,7 @@ def init(  # noqa: PLR0913
     run = Run(Origin(ref, found, shown, "main", is_resumed), step=known.step)
     run.config.restore(known.config)
     _hook()
+    _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
     _process.live[ref] = run
     _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
@@ -174,6 +177,29 @@ def finish(exit_code: int | None = None) -> None:
     run = _process.current
     if run is not None:
         _finish(run, exit_code)
+
+
+def login(key: str | None = None, *, host: str | None = None) -> bool:
+    """Use a key and a server for the runs that follow in this process; nothing is sent or stored.
+
+    Args:
+        key: the server's key; None takes the setting `api_key`.
+        host: the server's address; None takes the setting `url`.
+
+    Returns:
+        Whether there is a key. A server on this machine needs none.
+
+    Raises:
+        UsageError: the address is none.
+
+    Example:
+        runlore.login(key="k-123", host="http://127.0.0.1:7333")
+    """
+    given = {"api_key": key, "url": host}
+    fresh = {**_process.login, **{name: text for name, text in given.items() if text is not None}}
+    found = settings_table.load(**fresh)
+    _process.login = fresh
+    return bool(found.api_key)
 
 
 def define_metric(
@@ -297,7 +323,8 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
             f"settings must be a dict, got {described(given)}; for example "
             "{'url': 'http://127.0.0.1:7333'}"
         )
-    texts = {key: None if value is None else str(value) for key, value in (given or {}).items()}
+    texts: dict[str, str | None] = dict(_process.login)
+    texts.update({k: str(value) for k, value in (given or {}).items() if value is not None})
     return settings_table.load(
         **texts, **{key: value for key, value in arguments.items() if value is not None}
     )

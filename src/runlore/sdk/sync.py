@@ -24,7 +24,7 @@ from runlore.sdk.staging import (
 )
 from runlore.wire import spool
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0
 SETTLE_SECONDS = 10.0
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -109,13 +109,24 @@ class Syncer:
         self._encoder = Encoder()
         self._staging = staging
         self._is_given_up = False
+        self._identity: str | None = None
+
+    def belongs_elsewhere(self, path: str) -> str | None:
+        """Return the address of the other server that has some of a spool already, or None."""
+        known = read_object(ack_path(path))
+        url, server = known.get("url"), known.get("server")
+        if not isinstance(url, str) or url == self.url or not known.get("next"):
+            return None
+        if self._identity is None:
+            self._identity = self._server.ask_identity() or ""
+        return None if server == self._identity else url
 
     def deliver(self, path: str) -> Delivery:
         """Deliver what of one file the server does not have."""
         size = os.path.getsize(path)
         name = os.path.basename(path).removesuffix(".rlspool")
         known = read_object(ack_path(path))
-        is_same = known.get("url") == self.url
+        is_same = known.get("url") == self.url or known.get("server") == self._identity
         is_noted = known.get("finished") is True
         reached = known.get("next") if is_same else None
         start = reached if isinstance(reached, int) and 0 <= reached <= size else 0

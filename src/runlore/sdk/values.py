@@ -120,7 +120,8 @@ def is_direct(kind: type) -> bool:
 
 
 def _is_plain_numpy(kind: type) -> bool:
-    if not any(c.__name__ == "generic" and c.__module__ == "numpy" for c in kind.__mro__):
+    # NumPy's own scalars alone: others, such as bfloat16, cannot all be made from nothing.
+    if kind.__module__ != "numpy" or "generic" not in [base.__name__ for base in kind.__mro__]:
         return False
     dtype = getattr(kind(), "dtype", None)
     return getattr(dtype, "kind", "") in "iuf" and getattr(dtype, "itemsize", 16) <= 8

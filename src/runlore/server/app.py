@@ -47,7 +47,7 @@ def create_app(
     page_folder: Path = PAGE_FOLDER,
 ) -> ASGIApp:
     """Make the application; the backend stays its caller's, who closes it."""
-    door = spool.SpoolDoor()
+    door = spool.SpoolDoor(backend)
     files = PageFiles(page_folder)
 
     @asynccontextmanager

@@ -92,6 +92,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     writers: int
     points: int
     gaps: int
+    last_step: int | None
     definitions: list[Definition]
 
 
@@ -219,6 +220,7 @@ def a_run(view: RunView) -> Run:
         writers=len(record.writers),
         points=record.points,
         gaps=record.gaps,
+        last_step=view.last_step,
         definitions=[_definition(definition) for definition in record.definitions],
     )
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ class RunView:
     state: RunState
     finished_ns: int | None
     summary: JsonObject
+    last_step: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +159,8 @@ class Runs:
     def project_keys(self, owner: str, project: str) -> list[ProjectKey]:
         """Return the metrics of a project, by name."""
         counts: dict[tuple[str, Kind], int] = {}
-        for ref in self._runs.refs(owner, project):
-            for key in self._keys_of(self._ingest.overlay(self._runs.get(ref))):
+        for record in self._all(owner, project):
+            for key in self._keys_of(self._ingest.overlay(record)):
                 counts[(key.key, key.kind)] = counts.get((key.key, key.kind), 0) + 1
         return [
             ProjectKey(key=key, kind=kind, runs=runs)
@@ -197,19 +198,37 @@ class Runs:
             rows.append(row)
         return Rows(rows=rows, next=None)
 
+    def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
+        before: int | None = None
+        while True:
+            page = self._runs.page(
+                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, before=before
+            )
+            yield from page.runs
+            if page.next is None:
+                return
+            before = page.next
+
     def _view(self, stored: RunRecord) -> RunView:
         record = self._ingest.overlay(stored)
         state = record.state(time.time_ns())
         finished_ns: int | None = None
         if state != "running":
             finished_ns = record.end_ns or record.active_ns
+        keys = self._keys_of(record)
         summary = summarise(
-            self._keys_of(record),
+            keys,
             record.definitions,
             record.summary,
             mean=lambda key: self._mean(record.ref, key),
         )
-        return RunView(record=record, state=state, finished_ns=finished_ns, summary=summary)
+        return RunView(
+            record=record,
+            state=state,
+            finished_ns=finished_ns,
+            summary=summary,
+            last_step=max((key.last_step for key in keys), default=None),
+        )
 
     def _keys_of(self, record: RunRecord) -> list[KeySummary]:
         """Return a run's keys, remembered as long as nothing has come for it."""

@@ -176,10 +176,6 @@ class RunStore(Protocol):
         """Return a project, or raise NotFoundError."""
         ...
 
-    def refs(self, owner: str, project: str) -> list[RunRef]:
-        """Return the addresses of all runs of a project, by number."""
-        ...
-
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose record says so."""
         ...

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from runlore.sdk.api import Api
 from runlore.testing.processes import until
 
 
@@ -71,6 +72,7 @@ class World:
         process = subprocess.Popen(
             [*prefix, sys.executable, "-c", code],
             env=self.environment(**more),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,6 +87,11 @@ class World:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         return out + err
+
+    def history(self, run: str, *keys: str) -> list[dict[str, object]]:
+        """Return the rows of a run as the server tells them."""
+        found = Api(self.url).run(f"faults/{run}")
+        return [dict(row) for row in found.scan_history(keys or None)]
 
     def sync(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `runlore sync`."""

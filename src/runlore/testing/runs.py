@@ -102,10 +102,6 @@ class ReferenceRunStore:
             active_ns=max((run.active_ns for run in runs), default=created_ns),
         )
 
-    def refs(self, owner: str, project: str) -> list[RunRef]:
-        """Return the addresses of all runs."""
-        return [run.ref for run in self._of(owner, project)]
-
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose record says so."""
         with self._lock:
@@ -357,10 +353,6 @@ class RunStoreContract:
         )
         assert store.project("local", "digits", now_ns=NOW_NS) == digits
         assert [one.name for one in store.projects(now_ns=NOW_NS)] == ["digits", "cats"]
-        assert store.refs("local", "digits") == [
-            run_ref("local", "digits", "r1"),
-            run_ref("local", "digits", "r2"),
-        ]
 
     def test_a_project_outlives_its_runs(self, store: RunStore) -> None:
         put(store, a_record(run_ref("local", "cats", "r1")))

@@ -1,5 +1,6 @@
 """The hot path: any sequence of calls is read back exactly; a refused call leaves no trace."""
 
+import errno
 import itertools
 import math
 import threading
@@ -17,6 +18,7 @@ from runlore.core.metric import Value
 from runlore.errors import UsageError
 from runlore.sdk import spool as sdk_spool
 from runlore.sdk.rows import Rows
+from runlore.sdk.segments import WrittenSegment
 from runlore.sdk.spool import Stream
 from runlore.wire import spool
 from tests.unit.sdk.streams import Read, read, staged
@@ -280,9 +282,43 @@ def test_behind_the_last_step_there_is_none(tmp_path: Path) -> None:
     assert [step for step, _ in read_back(rows).rows][-2:] == [0, 1]
 
 
+class Half(np.float32):
+    """A scalar of another library that is built on NumPy and cannot be made from nothing."""
+
+    def __new__(cls, value: float) -> "Half":
+        return super().__new__(cls, value)
+
+
+class Tensor:
+    """What a tensor of one element looks like: dtype, shape and item()."""
+
+    dtype = "bfloat16"
+    shape = (1, 1)
+
+    def __init__(self, value: float | bool) -> None:
+        self.value = value
+
+    def item(self) -> float | bool:
+        return self.value
+
+
+class EagerTensor:
+    """What a scalar of TensorFlow looks like: numpy() and no item()."""
+
+    dtype = "float32"
+    shape = ()
+
+    def numpy(self) -> np.float32:
+        return np.float32(0.5)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
+        (Half(0.5), 0.5),
+        (Tensor(0.5), 0.5),
+        (Tensor(True), True),
+        (EagerTensor(), 0.5),
         (np.float16(0.5), 0.5),
         (np.int8(-3), -3.0),
         (np.uint64(2**63), 2.0**63),
@@ -373,3 +409,36 @@ def test_without_room_in_memory_rows_wait_and_follow_in_order(
     assert rows.held_bytes == 0
     found = read_back(rows)
     assert [step for step, _ in found.rows] == list(range(1000))
+
+
+def test_where_no_file_can_be_preallocated_rows_are_written_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported here")
+
+    monkeypatch.setattr("os.posix_fallocate", refuse)
+    rows = some_rows(tmp_path)
+    assert isinstance(rows._stream.buffer, WrittenSegment)
+    for number in range(5000):
+        rows.log({"loss": 0.5 * number, "acc": 1}, None, None)
+    found = read_back(rows).rows
+    assert found == [(n, {"loss": 0.5 * n, "acc": 1.0}) for n in range(5000)]
+
+
+def test_rows_that_found_no_room_before_the_end_are_counted_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdk_spool, "_RETRY_NS", 0)
+    rows = some_rows(tmp_path)
+    rows.log({"first": 1.0}, None, None)
+    Path(rows._stream.folder).rename(tmp_path / "away")
+    for number in range(5000):
+        rows.log({f"k{i}": float(i + number) for i in range(10)}, None, None)
+    rows.close(None)
+    assert not rows.retry()
+    rows.release()
+    kept = read(staged(tmp_path / "away")).rows
+    assert rows.gap_points > 0
+    assert rows.points == sum(len(values) for _, values in kept)
+    assert rows.points + rows.gap_points == 50_001

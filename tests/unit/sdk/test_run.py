@@ -240,3 +240,16 @@ def test_a_wrong_definition_says_what_was_expected(
 ) -> None:
     with runlore.init() as run, pytest.raises(UsageError, match=said):
         run.define_metric(**arguments)  # type: ignore[arg-type]
+
+
+def test_login_gives_key_and_address_to_the_runs_that_follow(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runlore.sdk.start._process.login", {})
+    assert not runlore.login()
+    assert runlore.login("k-1", host="http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="url must begin with http"):
+        runlore.login(host="example")
+    with runlore.init(mode="disabled") as run:
+        settings = run._origin.settings
+    assert (settings.api_key, settings.url) == ("k-1", "http://127.0.0.1:9")

@@ -101,5 +101,10 @@ async function request(path: string, init: RequestInit): Promise<Response> {
   if (answer.ok) return answer;
   const problem = decodeProblem(await answer.text());
   const said = problem.detail ?? problem.title ?? answer.statusText;
-  throw new ApiError(answer.status, said === "" ? `The server answered ${String(answer.status)}.` : said);
+  throw new ApiError(answer.status, said === "" ? `The server answered ${String(answer.status)}.` : sentence(said));
+}
+
+/** Messages of the API begin in lower case, as errors of programs do; on a page they are sentences. */
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?)'"]$/.test(text) ? "" : "."}`;
 }

@@ -96,18 +96,22 @@ export function useSeriesStore(owner: string, project: string): SeriesStore {
 /** Lets live changes refresh what is shown; returns how to stop. */
 export function followLive(client: QueryClient, live: Live): () => void {
   const refresh = new Refresher(client);
+  const seen = new Set<string>();
   return live.listen({
     onReturn: () => { void client.invalidateQueries(); },
     onChanges: (changes) => {
-      for (const change of changes) refreshFor(refresh, client, change);
+      for (const change of changes) {
+        const name = `${change.owner}/${change.project}/${change.run}`;
+        refreshFor(refresh, client, change, !seen.has(name));
+        seen.add(name);
+      }
     },
   });
 }
 
-function refreshFor(refresh: Refresher, client: QueryClient, { owner, project, run, what }: Change): void {
-  const isKnown = client.getQueriesData<unknown>({ queryKey: ["seen", owner, project, run] }).length > 0;
-  const isNews = !isKnown || what.includes("run") || what.includes("deleted");
-  if (!isKnown) client.setQueryData(["seen", owner, project, run], true);
+function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isFirst: boolean): void {
+  const { owner, project, run, what } = change;
+  const isNews = isFirst || what.includes("run") || what.includes("deleted");
   const pause = isNews ? SOON_MS : LATER_MS;
   refresh.ask(["projects"], pause);
   refresh.ask(["project", owner, project], pause);

@@ -43,6 +43,7 @@ export class SeriesStore {
   readonly #wishes = new Set<SeriesWish>();
   readonly #live: Live;
   #leave: (() => void) | null = null;
+  readonly #onVisibility = (): void => { this.#plan(0); };
   #timer: ReturnType<typeof setTimeout> | null = null;
   #busy = false;
   #nextAt = 0;
@@ -55,6 +56,7 @@ export class SeriesStore {
 
   /** Follows the live stream until `close`. */
   open(): void {
+    document.addEventListener("visibilitychange", this.#onVisibility);
     this.#leave = this.#live.listen({
       onChanges: (changes) => { this.#takeChanges(changes); },
       onReturn: () => { this.#markStale(null); },
@@ -63,6 +65,7 @@ export class SeriesStore {
   }
 
   close(): void {
+    document.removeEventListener("visibilitychange", this.#onVisibility);
     this.#leave?.();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -117,7 +120,8 @@ export class SeriesStore {
 
   async #fetchMissing(): Promise<void> {
     const batches = this.#batches();
-    if (batches.length === 0) return;
+    // A tab in the background draws nothing, so it asks for nothing until it is looked at.
+    if (batches.length === 0 || document.hidden) return;
     this.#busy = true;
     const begun = performance.now();
     let failed = false;

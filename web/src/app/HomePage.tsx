@@ -23,10 +23,13 @@ export function HomePage() {
     [live, navigate],
   );
   return (
-    <ProjectsPage
-      link={(project, children) => (
-        <Link to="/$owner/$project" params={{ owner: project.owner, project: project.name }}>{children}</Link>
-      )}
-    />
+    <>
+      <title>Runlore</title>
+      <ProjectsPage
+        link={(project, children) => (
+          <Link to="/$owner/$project" params={{ owner: project.owner, project: project.name }}>{children}</Link>
+        )}
+      />
+    </>
   );
 }

@@ -59,6 +59,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const total = runs.data?.pages[0]?.total ?? 0;
   return (
     <div className={isListShown ? "project" : "project is-wide"}>
+      <title>{`${project} · Runlore`}</title>
       <button className="button quiet list-button" aria-expanded={isListShown} onClick={() => { setListOpen(!isListShown); }}>
         <Icon name="list" /> {isListShown ? "Hide runs" : "Runs"}
       </button>

@@ -47,6 +47,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   }
   return (
     <div className="run-page">
+      <title>{`${run.data?.name ?? id} · Runlore`}</title>
       {run.data === undefined ? (
         <header className="run-head"><i className="skeleton" style={{ width: 220, height: 20 }} /></header>
       ) : (

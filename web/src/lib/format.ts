@@ -26,11 +26,11 @@ export function fullNumber(value: number): string {
 
 /** A count as people say it: `1,204`, `48.2k`, `3.1M`. */
 export function formatCount(value: number): string {
-  if (value < 10_000) return value.toLocaleString("en-US");
-  for (const [size, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]] as const) {
-    if (value >= size) return `${trimZeros((value / size).toPrecision(3))}${unit}`;
-  }
-  return String(value);
+  const size = Math.abs(value);
+  if (size < 10_000) return minus(value.toLocaleString("en-US"));
+  if (size >= 1e12) return minus(exponent(value));
+  const [unit, name] = size >= 1e9 ? [1e9, "B"] : size >= 1e6 ? [1e6, "M"] : [1e3, "k"];
+  return minus(`${trimZeros((value / unit).toPrecision(3))}${name}`);
 }
 
 /** Seconds as the two largest units: `3m 12s`, `2h 4m`, `0.4s`. */

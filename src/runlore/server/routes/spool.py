@@ -35,7 +35,8 @@ _encode = msgspec.json.Encoder().encode
 class SpoolDoor:
     """Receives bodies within bounds of memory, and checks big ones beside the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self._receiving = 0
         self._threads = ThreadPoolExecutor(_PIECES_AT_ONCE, thread_name_prefix="runlore-check")
 
@@ -87,7 +88,6 @@ class SpoolDoor:
 )
 async def take_spool(
     request: Request[object, object, State],
-    backend: Backend,
     door: SpoolDoor,
     owner: str,
     project: str,
@@ -96,6 +96,7 @@ async def take_spool(
     offset: Annotated[int, Parameter(ge=0, le=2**62)] = 0,
 ) -> Response[bytes]:
     """Take a piece of a writer's spool, and answer when it is durable."""
+    # One dependency alone: for two, the framework starts a task each, for every request.
     ref = run_ref(owner, project, run)
     checked_name(writer, "writer")
     if request.headers.get("content-type", "").partition(";")[0].strip() != MEDIA_TYPE:
@@ -109,11 +110,11 @@ async def take_spool(
         raise _too_large(MAX_BODY, "before")
     body = await door.body(request)
     piece = await door.check(ref, writer, offset, body, encoding)
-    future = backend.ingest.submit(piece)
+    future = door.backend.ingest.submit(piece)
     if future is None:
         raise StatusError(429, "too many spools wait to be stored; send it again in a moment")
     receipt = await asyncio.wrap_future(future)
-    server = backend.catalog.server_id
+    server = door.backend.catalog.server_id
     if receipt.error is None:
         taken = Taken(next=receipt.next, server=server, points=receipt.points)
         return Response(_encode(taken), media_type="application/json")

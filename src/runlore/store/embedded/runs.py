@@ -175,16 +175,6 @@ class EmbeddedRunStore:
             project_id = _project_id(connection, owner, name)
             return _sum_projects(connection, now_ns, _projects.c.id == project_id)[0]
 
-    def refs(self, owner: str, project: str) -> list[RunRef]:
-        """Return the addresses of all runs of a project, by number."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(_runs.c.run_id)
-                .where(_runs.c.project == _project_id(connection, owner, project))
-                .order_by(_runs.c.number)
-            )
-            return [RunRef(owner, project, row.run_id) for row in rows]
-
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose counts may be behind."""
         with self._reading() as connection:

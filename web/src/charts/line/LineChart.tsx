@@ -6,6 +6,13 @@ import { useEffect, useRef } from "react";
 import type { Crosshair } from "../crosshair";
 import { type ChartContent, type ChartEvents, LineChart } from "./chart";
 
+const KEYS: Readonly<Record<string, (chart: LineChart) => void>> = {
+  ArrowLeft: (chart) => { chart.stepBy(-1); },
+  ArrowRight: (chart) => { chart.stepBy(1); },
+  "+": (chart) => { chart.zoomBy(0.5); },
+  "-": (chart) => { chart.zoomBy(2); },
+};
+
 export interface LineChartProps {
   readonly label: string;
   readonly crosshair: Crosshair;
@@ -38,9 +45,10 @@ export function LineChartMount({ label, crosshair, read, events, listen }: LineC
       tabIndex={0}
       onBlur={() => chart.current?.leave()}
       onKeyDown={(event) => {
-        if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+        const act = KEYS[event.key];
+        if (act === undefined || chart.current === null) return;
         event.preventDefault();
-        chart.current?.stepBy(event.key === "ArrowLeft" ? -1 : 1);
+        act(chart.current);
       }}
     />
   );

@@ -1,7 +1,6 @@
 /** One live line chart: uPlot draws axes and selects, two canvases above it hold lines and pointer. */
 import uPlot from "uplot";
 
-import { formatCount, formatNumber } from "../../lib/format";
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
 import { drawCrosshair, drawDot, drawLines, drawStrong, type Ink } from "./draw";
@@ -21,6 +20,7 @@ import {
   stepAt,
   toX,
 } from "./model";
+import { logTicks, roundTicks, type Tick, valueLabels } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -37,6 +37,8 @@ export interface ChartContent {
 }
 
 const AROUND = 3;
+const X_LABEL_PX = 56;
+const Y_LABEL_PX = 24;
 const NO_EXTENT: Extent = [0, 1];
 
 export class LineChart {
@@ -91,6 +93,15 @@ export class LineChart {
     if (next === undefined) return;
     this.#isPointedHere = true;
     this.#crosshair.point({ step: next, run: line.id });
+  }
+
+  /** Shows fewer or more steps around the crosshair, for the keyboard. */
+  zoomBy(factor: number): void {
+    const [low, high] = this.#x;
+    const middle = this.#crosshair.pointed.step ?? (low + high) / 2;
+    const start = Math.floor(middle - (middle - low) * factor);
+    const stop = Math.ceil(middle + (high - middle) * factor);
+    if (stop - start >= 2) this.#events.onZoom({ start, stop });
   }
 
   /** The pointer or the focus has gone elsewhere. */
@@ -180,16 +191,20 @@ export class LineChart {
             grid: { show: false },
             size: 22,
             gap: 4,
-            space: 56,
+            space: X_LABEL_PX,
             incrs: STEP_INCREMENTS,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogX || isRound(tick)) ? formatCount(tick) : "")),
+            values: (_plot, ticks) => valueLabels(ticks),
+            ...(options.isLogX ? logAxis(X_LABEL_PX) : {}),
           },
           {
             ...common,
             size: (_plot, values) => 14 + 6.4 * Math.max(4, ...(values ?? []).map((value) => (value ?? "").length)),
             gap: 6,
-            space: 26,
-            values: (_plot, ticks) => ticks.map((tick) => (isTick(tick) && (!options.isLogY || isRound(tick)) ? formatNumber(tick) : "")),
+            space: Y_LABEL_PX,
+            splits: (plot, _axis, low, high) =>
+              roundTicks(low, high, Math.floor(plot.height / Y_LABEL_PX / 1.5)).map((tick) => tick.value),
+            values: (_plot, ticks) => valueLabels(ticks),
+            ...(options.isLogY ? logAxis(Y_LABEL_PX) : {}),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -248,14 +263,21 @@ export class LineChart {
 /** A step is an integer, so that the axis never divides one. */
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
-/** Log axes hand out null for the ticks between labels, whatever their type says. */
-function isTick(tick: number | null): tick is number {
-  return tick !== null;
-}
-
-/** Whether a number is one digit and zeros; a log axis also marks its odd ends. */
-function isRound(tick: number): boolean {
-  return /^\de/.test(Number(tick.toPrecision(12)).toExponential());
+/** Ticks of our own: uPlot's walk of a log axis may not end where the axis begins at an odd number. */
+function logAxis(labelPx: number): Pick<uPlot.Axis, "splits" | "filter" | "values"> {
+  const ticksOf = (plot: uPlot, axis: number, low: number, high: number): Tick[] =>
+    logTicks(low, high, Math.floor((axis === 0 ? plot.width : plot.height) / labelPx));
+  return {
+    splits: (plot, axis, low, high) => ticksOf(plot, axis, low, high).map((tick) => tick.value),
+    filter: (_plot, ticks) => ticks,
+    values: (plot, ticks, axis) => {
+      const labelled = new Set(
+        ticksOf(plot, axis, ticks[0] ?? 1, ticks.at(-1) ?? 1).flatMap((tick) => (tick.isLabelled ? [tick.value] : [])),
+      );
+      const texts = valueLabels(ticks);
+      return ticks.map((tick, index) => (labelled.size === 0 || labelled.has(tick) ? (texts[index] ?? "") : ""));
+    },
+  };
 }
 
 function canvas(className: string): HTMLCanvasElement {

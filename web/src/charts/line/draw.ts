@@ -15,6 +15,7 @@ const RAW_ALPHA = 0.28;
 const SPIKE_ALPHA = 0.8;
 const SPIKE_REACH = 3;
 const MARK = 3;
+const DOT = 2.5;
 /** Pixels beyond the plot at which a coordinate is cut: canvases misdraw very large ones. */
 const FAR = 4_000;
 
@@ -87,26 +88,37 @@ function strokePath(
   to: number,
 ): void {
   ctx.beginPath();
-  let isOpen = false;
+  const alone: [number, number][] = [];
+  let start: [number, number] | null = null;
   let length = 0;
-  for (let index = from; index < to; index += 1) {
-    const value = y[index] ?? Number.NaN;
+  for (let index = from; index <= to; index += 1) {
+    const value = index < to ? (y[index] ?? Number.NaN) : Number.NaN;
     const step = x[index] ?? 0;
     if (!isDrawable(value, scale) || (scale.isLogX && step <= 0)) {
-      // A point between two gaps has no line; a short dash lets it be seen.
-      if (isOpen && length === 1) ctx.lineTo(clampX(toX(scale, x[index - 1] ?? 0)) + 0.01, clampY(toY(scale, y[index - 1] ?? 0)));
-      isOpen = false;
+      if (start !== null && length === 1) alone.push(start);
+      start = null;
+      length = 0;
       continue;
     }
     const px = clampX(toX(scale, step));
     const py = clampY(toY(scale, value));
-    if (isOpen) ctx.lineTo(px, py);
-    else ctx.moveTo(px, py);
-    length = isOpen ? length + 1 : 1;
-    isOpen = true;
-    if (length === 1 && index === to - 1) ctx.lineTo(px + 0.01, py);
+    if (start === null) {
+      start = [px, py];
+      ctx.moveTo(px, py);
+    } else {
+      ctx.lineTo(px, py);
+    }
+    length += 1;
   }
   ctx.stroke();
+  // A point without neighbours has no line, and a run's first point must be seen.
+  for (const [px, py] of alone) fillDot(ctx, px, py);
+}
+
+function fillDot(ctx: CanvasRenderingContext2D, px: number, py: number): void {
+  ctx.beginPath();
+  ctx.arc(px, py, DOT, 0, 2 * Math.PI);
+  ctx.fill();
 }
 
 function fillBand(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
@@ -163,8 +175,9 @@ function markNonFinite(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, 
   };
   ctx.lineWidth = 1.25;
   for (let index = from; index < to; index += 1) {
-    const x = toX(scale, line.x[index] ?? 0);
-    if (x < 0 || x > scale.width) continue;
+    const at = toX(scale, line.x[index] ?? 0);
+    if (at < 0 || at > scale.width) continue;
+    const x = Math.max(MARK + 1, Math.min(scale.width - MARK - 1, at));
     if (isNext("nan", nan[index], x)) {
       ctx.beginPath();
       ctx.moveTo(x - MARK, floor - MARK);

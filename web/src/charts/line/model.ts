@@ -278,7 +278,8 @@ function valueBetween({ x, y }: Line, step: number): number {
 
 function portion(value: number, [low, high]: Extent, isLog: boolean): number {
   if (isLog) return Math.log(value / low) / Math.log(high / low);
-  return (value - low) / (high - low);
+  // Halved first: the span of the whole range of float64 is not a float64.
+  return (value / 2 - low / 2) / (high / 2 - low / 2);
 }
 
 function withoutOutliers(values: number[], low: number, high: number): Extent {
@@ -296,8 +297,8 @@ function padLinear(low: number, high: number): Extent {
     return [low - air, high + air];
   }
   // Halved first: the span of the whole range of float64 is not a float64.
-  const air = Math.min((high / 2 - low / 2) * 2 * PADDING, Number.MAX_VALUE / 4);
-  return [low - air, high + air];
+  const air = (high / 2 - low / 2) * (2 * PADDING);
+  return [Math.max(-Number.MAX_VALUE, low - air), Math.min(Number.MAX_VALUE, high + air)];
 }
 
 function padLog(low: number, high: number): Extent {

@@ -1,0 +1,166 @@
+"""A disk that is full or stands still: the program does not wait, and nothing is lost."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runlore.testing.processes import Senders, until
+from runlore.testing.programs import World
+from runlore.testing.serving import ServerProcess
+from runlore.testing.spool_server import SpoolServer
+from runlore.testing.staged_writer import StagedWriter, a_tree
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="mounting a filesystem needs root")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def loop_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 filesystem of its own, which can be frozen."""
+    image, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", image, place], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no loop device: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["fsfreeze", "--unfreeze", place], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.root
+@needs_root
+def test_a_full_disk_is_said_and_what_a_server_has_leaves_staging_all_the_same(
+    tmp_path: Path, staging: Path, small_disk: Path, server: SpoolServer, senders: Senders
+) -> None:
+    writer = StagedWriter(a_tree(staging), url=server.url, home=small_disk)
+    senders.start(writer.tree)
+    for step in range(60_000):
+        writer.log({"loss": step / 7}, step)
+    writer.wake()
+    until(lambda: writer.ack().get("next") == writer.tail, shown=writer.ack)
+    until(lambda: "No space left" in str(writer.ack().get("error")), shown=writer.ack)
+    until(lambda: len(list(writer.folder.glob("0*"))) == 1, shown=writer.ack)
+    writer.finish()
+    until(lambda: not writer.folder.exists(), shown=writer.ack)
+    assert len(server.rows("w1")) == 60_000
+
+
+@pytest.mark.root
+@needs_root
+def test_a_disk_that_was_full_takes_the_rest_once_there_is_room(
+    tmp_path: Path, staging: Path, small_disk: Path, server: SpoolServer, senders: Senders
+) -> None:
+    server.stop()
+    writer = StagedWriter(a_tree(staging), url=server.url, home=small_disk)
+    senders.start(writer.tree)
+    for step in range(60_000):
+        writer.log({"loss": step / 7}, step)
+    until(lambda: "No space left" in str(writer.ack().get("error")), shown=writer.ack)
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    until(lambda: writer.ack().get("settled") == writer.tail, shown=writer.ack)
+    server.start()
+    writer.finish()
+    until(lambda: server.stream("w1") == writer.path.read_bytes() != b"", shown=writer.ack)
+    assert len(server.rows("w1")) == 60_000
+
+
+def a_home_that_cannot_be_written(tmp_path: Path) -> Path:
+    (tmp_path / "home").write_text("a file where a folder should be")
+    return tmp_path / "home"
+
+
+def test_a_home_that_cannot_be_written_is_said_and_stops_no_delivery(
+    tmp_path: Path, staging: Path, server: SpoolServer, senders: Senders
+) -> None:
+    home = a_home_that_cannot_be_written(tmp_path)
+    writer = StagedWriter(a_tree(staging), url=server.url, home=home)
+    senders.start(writer.tree)
+    writer.log({"loss": 1.0}, 0)
+    until(lambda: "Not a directory" in str(writer.ack().get("error")), shown=writer.ack)
+    writer.finish()
+    until(lambda: writer.ack().get("next") == writer.tail, shown=writer.ack)
+
+
+def test_a_sender_with_few_descriptors_serves_many_writers(
+    tmp_path: Path, staging: Path, server: SpoolServer, senders: Senders
+) -> None:
+    tree = a_tree(staging)
+    writers = [
+        StagedWriter(tree, url=server.url, home=tmp_path, writer=f"w{n}") for n in range(40)
+    ]
+    senders.start(tree, prefix=("prlimit", "--nofile=12", "--"))
+    for writer in writers:
+        writer.log({"loss": 1.0}, 0)
+        writer.finish()
+    until(lambda: not any(writer.folder.exists() for writer in writers))
+    for writer in writers:
+        assert server.stream(writer.writer) == writer.path.read_bytes()
+
+
+def log_while_frozen(world: World, disk: Path, seconds: int) -> float:
+    """Log without a pause while the disk of the home stands still; return the worst call."""
+    program = f"""
+import os, subprocess, time, runlore
+run = runlore.init(id="frozen", dir={str(disk / "home")!r})
+run.log({{"n": 0}})
+assert run.flush(20)
+subprocess.run(["fsfreeze", "--freeze", {str(disk)!r}], check=True)
+worst, n, began = 0.0, 1, time.monotonic()
+while time.monotonic() - began < {seconds}:
+    before = time.perf_counter()
+    run.log({{"n": n}})
+    worst = max(worst, time.perf_counter() - before)
+    n += 1
+    time.sleep(0.0005)
+delivered = run.flush(5)
+subprocess.run(["fsfreeze", "--unfreeze", {str(disk)!r}], check=True)
+run.finish()
+print('result', n, worst, delivered)
+"""
+    out = world.run(program)
+    (result,) = (line for line in out.splitlines() if line.startswith("result"))
+    _, count, worst, delivered = result.split()
+    assert delivered == "True"
+    found = world.history("frozen")
+    assert [row["n"] for row in found] == list(range(int(count)))
+    (path,) = disk.rglob("*.rlspool")
+    assert path.stat().st_size > 30 * int(count)
+    return float(worst)
+
+
+@pytest.mark.root
+@needs_root
+def test_a_frozen_disk_keeps_neither_the_program_nor_delivery_waiting(
+    tmp_path: Path, loop_disk: Path, real_server: ServerProcess, world: World
+) -> None:
+    worst = log_while_frozen(world, loop_disk, 4)
+    print(f"the worst call took {worst * 1e3:.2f} ms")  # noqa: T201
+    assert worst < 0.5, f"the worst call took {worst * 1e3:.1f} ms"
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@needs_root
+def test_a_disk_frozen_for_half_a_minute_loses_nothing(
+    tmp_path: Path, loop_disk: Path, real_server: ServerProcess, world: World
+) -> None:
+    worst = log_while_frozen(world, loop_disk, 30)
+    print(f"the worst call took {worst * 1e3:.2f} ms")  # noqa: T201
+    assert worst < 0.5, f"the worst call took {worst * 1e3:.1f} ms"

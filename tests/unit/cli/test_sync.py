@@ -1,0 +1,88 @@
+"""What `runlore sync` says, as golden text."""
+
+from runlore.cli.sync import summary
+from runlore.core.run import RunRef
+from runlore.sdk.sync import Delivery
+
+URL = "http://127.0.0.1:7333"
+
+
+def a_delivery(
+    run: str = "k3f9x2ab",
+    *,
+    points: int | None = None,
+    sent: int = 0,
+    notice: str | None = None,
+    trouble: str | None = None,
+) -> Delivery:
+    return Delivery(
+        path=f"/spool/{run}/w1.rlspool",
+        run=RunRef("local", "digits", run),
+        writer="w1",
+        size=9000,
+        points=points,
+        sent=sent,
+        notice=notice,
+        trouble=trouble,
+    )
+
+
+def test_everything_delivered() -> None:
+    said = summary(
+        [
+            (URL, a_delivery(points=47_000, sent=1_200_000)),
+            (URL, a_delivery(points=1_000, sent=34_567)),
+            (URL, a_delivery("p2m4c7q", points=1)),
+        ],
+        ["/spool"],
+    )
+    assert said == (
+        "runlore: 2 runs for http://127.0.0.1:7333\n"
+        "  local/digits/k3f9x2ab  48,000 points · 2 writers · 1.2 MB delivered\n"
+        "  local/digits/p2m4c7q   1 point · nothing new\n"
+        "runlore: everything is delivered"
+    )
+
+
+def test_a_file_that_is_cut_off_is_named_with_its_byte() -> None:
+    notice = "cut off at byte 4,096: 12 bytes of an unfinished frame left out"
+    said = summary([(URL, a_delivery(points=40, sent=4096, notice=notice))], ["/spool"])
+    assert said == (
+        "runlore: 1 run for http://127.0.0.1:7333\n"
+        "  local/digits/k3f9x2ab  40 points · 4.1 kB delivered\n"
+        "    w1.rlspool: cut off at byte 4,096: 12 bytes of an unfinished frame left out\n"
+        "runlore: everything is delivered"
+    )
+
+
+def test_a_server_that_did_not_take_everything() -> None:
+    trouble = f"cannot reach {URL}: Connection refused"
+    said = summary(
+        [
+            (URL, a_delivery(trouble=trouble)),
+            (URL, a_delivery(trouble=trouble)),
+            (URL, a_delivery("p2m4c7q", points=5)),
+        ],
+        ["/spool"],
+    )
+    assert said == (
+        "runlore: 2 runs for http://127.0.0.1:7333\n"
+        "  local/digits/k3f9x2ab  2 writers · nothing new\n"
+        "    cannot reach http://127.0.0.1:7333: Connection refused\n"
+        "  local/digits/p2m4c7q   5 points · nothing new\n"
+        "runlore: 1 of 2 runs not delivered whole; what is missing waits for the next "
+        "'runlore sync'"
+    )
+
+
+def test_nothing_to_deliver() -> None:
+    said = summary([], ["/home/ada/.runlore/spool"])
+    assert said == "runlore: nothing to deliver in /home/ada/.runlore/spool"
+
+
+def test_spools_of_another_server_are_left_out_and_counted() -> None:
+    said = summary([], ["/spool"], elsewhere=["http://lab:7333", "http://lab:7333"])
+    assert said == (
+        "runlore: 2 spools left out, begun at http://lab:7333; to deliver such here too, "
+        "name the folder"
+    )

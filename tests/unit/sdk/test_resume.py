@@ -1,0 +1,126 @@
+"""What `init` learns of a known run, from a server that answers, is slow or talks rubbish."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import runlore
+from runlore.errors import UsageError
+from tests.unit.sdk.streams import settled
+
+
+@contextmanager
+def a_server(status: int, body: bytes, *, delay: float = 0.0) -> Iterator[str]:
+    is_over = threading.Event()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_over.wait(delay)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        is_over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def online(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNLORE_MODE", "online")
+    monkeypatch.setenv("RUNLORE_FINISH_TIMEOUT", "0")
+    return home
+
+
+KNOWN = {
+    "id": "r1",
+    "name": "brave-otter",
+    "state": "finished",
+    "config": {"lr": 0.1},
+    "last_step": 41,
+}
+
+
+def test_a_known_run_goes_on_behind_its_last_step_with_its_name_and_config(online: Path) -> None:
+    with a_server(200, json.dumps(KNOWN).encode()) as url:
+        run = runlore.init(id="r1", settings={"url": url})
+        run.finish()
+    assert (run.step, run.name, run.resumed, dict(run.config)) == (
+        42,
+        "brave-otter",
+        True,
+        {"lr": 0.1},
+    )
+
+
+def test_a_run_that_is_running_elsewhere_gets_another_writer_and_is_not_resumed(
+    online: Path,
+) -> None:
+    with a_server(200, json.dumps({**KNOWN, "state": "running"}).encode()) as url:
+        run = runlore.init(id="r1", settings={"url": url})
+        run.finish()
+    assert not run.resumed
+
+
+def test_must_and_never_are_refused_by_what_the_server_says(online: Path) -> None:
+    with (
+        a_server(404, b"{}") as url,
+        pytest.raises(UsageError, match="no run 'r1' in local/uncategorized on http"),
+    ):
+        runlore.init(id="r1", resume="must", settings={"url": url})
+    with (
+        a_server(200, json.dumps(KNOWN).encode()) as url,
+        pytest.raises(UsageError, match="run 'r1' is already in local/uncategorized"),
+    ):
+        runlore.init(id="r1", resume="never", settings={"url": url})
+    assert runlore.run is None
+    assert not settled(online)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, b""), (200, b"<html>"), (200, b"[1]"), (401, b"{}"), (302, b"")]
+)
+def test_an_answer_that_says_nothing_counts_as_none(
+    online: Path, status: int, body: bytes
+) -> None:
+    with a_server(status, body) as url:
+        run = runlore.init(id="r1", resume="must", settings={"url": url})
+        run.finish()
+    assert (run.step, run.name) == (0, "r1")
+
+
+def test_a_server_that_does_not_answer_holds_init_for_two_seconds_at_most(online: Path) -> None:
+    with a_server(200, b"{}", delay=30) as url:
+        begun = time.monotonic()
+        run = runlore.init(id="r1", resume="must", settings={"url": url})
+        spent = time.monotonic() - begun
+        run.finish()
+    assert 1.5 < spent < 4
+
+
+def test_without_an_id_nobody_is_asked(online: Path) -> None:
+    with a_server(500, b"", delay=30) as url:
+        begun = time.monotonic()
+        run = runlore.init(settings={"url": url})
+        spent = time.monotonic() - begun
+        run.finish()
+    assert spent < 1.5

@@ -1,0 +1,69 @@
+"""Where spools lie, and when they are removed."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from runlore.sdk.settle import KEEP_SECONDS, filesystem_of, remove_finished, spool_path
+from runlore.sdk.staging import Target
+
+MOUNTS = """\
+/dev/vda / ext4 rw 0 0
+tmpfs /dev/shm tmpfs rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb /home/scratch xfs rw 0 0
+gcs /mnt/my\\040bucket fuse.gcsfuse rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/root/.runlore", "ext4"),
+        ("/home/ada/.runlore", "nfs4"),
+        ("/homework", "ext4"),
+        ("/home/scratch/ada", "xfs"),
+        ("/mnt/my bucket/x", "fuse.gcsfuse"),
+    ],
+)
+def test_the_filesystem_of_a_path_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    assert filesystem_of(path, MOUNTS) == kind
+
+
+def a_target(home: Path) -> Target:
+    return Target(
+        url="http://127.0.0.1:1",
+        api_key="",
+        mode="online",
+        home=str(home),
+        host="box",
+        owner="local",
+        project="digits",
+        run="r1",
+        writer="w1",
+        pid=1,
+        start=1,
+        role="main",
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_finished", "age_seconds", "is_kept"),
+    [(True, KEEP_SECONDS + 60, False), (True, 60, True), (False, KEEP_SECONDS + 60, True)],
+)
+def test_a_spool_is_removed_a_day_after_a_server_had_it_whole(
+    tmp_path: Path, is_finished: bool, age_seconds: int, is_kept: bool
+) -> None:
+    path = Path(spool_path(a_target(tmp_path)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"RLSP")
+    ack = path.with_suffix(".ack")
+    ack.write_text(json.dumps({"next": 4, "finished": is_finished}))
+    at = time.time() - age_seconds
+    os.utime(ack, (at, at))
+    remove_finished(a_target(tmp_path))
+    assert (path.exists(), ack.exists()) == (is_kept, is_kept)

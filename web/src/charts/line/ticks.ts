@@ -1,0 +1,71 @@
+/** Where an axis has its ticks, and which of them have room for a label. */
+
+import { formatCount, formatNumber } from "../../lib/format";
+
+export interface Tick {
+  readonly value: number;
+  readonly isLabelled: boolean;
+}
+
+const DIGITS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+const MOST_TICKS = 40;
+
+/**
+ * Ticks at one digit and zeros; on a long axis at powers of ten alone, and of these only some.
+ *
+ * An axis that spans less than a few of them is all but linear: it gets round numbers instead.
+ */
+export function logTicks(low: number, high: number, mostLabels: number): Tick[] {
+  if (!(low > 0) || !(high > low) || !Number.isFinite(high)) return [];
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const digits = (last - first) * DIGITS.length <= MOST_TICKS ? DIGITS : [1];
+  const stride = Math.max(1, Math.ceil((last - first) / mostLabels));
+  const values: number[] = [];
+  for (let power = first; power <= last; power += 1) {
+    for (const digit of digits) {
+      const value = Number(`${String(digit)}e${String(power)}`);
+      if (value >= low && value <= high) values.push(value);
+    }
+  }
+  if (values.length < 3) return roundTicks(low, high, mostLabels);
+  const labelled = values.length <= mostLabels ? DIGITS : values.length <= 2 * mostLabels ? [1, 2, 5] : [1];
+  return values.map((value) => {
+    const [digit = "", power = ""] = value.toExponential().split("e");
+    return { value, isLabelled: labelled.includes(Number(digit)) && Number(power) % stride === 0 };
+  });
+}
+
+/** Ticks of a linear axis at round numbers. */
+export function roundTicks(low: number, high: number, most: number): Tick[] {
+  // Divided first: the span of the whole range of float64 is not a float64.
+  const rough = high / Math.max(1, most) - low / Math.max(1, most);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5, 10].find((digit) => digit * power >= rough * 0.999) ?? 10);
+  if (!(step > 0) || !Number.isFinite(step)) return [];
+  const ticks: Tick[] = [];
+  for (let count = Math.ceil(low / step); count * step <= high && ticks.length < MOST_TICKS; count += 1) {
+    const value = Number((count * step).toPrecision(12));
+    if (value !== ticks.at(-1)?.value) ticks.push({ value, isLabelled: true });
+  }
+  return ticks;
+}
+
+/** Values as short as they can be while no two of them look the same. */
+export function valueLabels(ticks: readonly number[]): string[] {
+  const most = Math.max(...ticks.map(Math.abs));
+  const short = ticks.map(most >= 10_000 ? shortCount : most < 0.001 ? exponent : formatNumber);
+  if (new Set(short).size === ticks.length) return short;
+  const digits = Array.from({ length: 13 }, (_, index) => index + 5).find(
+    (count) => new Set(ticks.map((tick) => tick.toPrecision(count))).size === ticks.length,
+  );
+  return digits === undefined ? short : ticks.map((tick) => String(Number(tick.toPrecision(digits))));
+}
+
+function shortCount(value: number): string {
+  return Math.abs(value) >= 1000 && Math.abs(value) < 10_000 ? `${formatNumber(value / 1000)}k` : formatCount(value);
+}
+
+function exponent(value: number): string {
+  return value === 0 ? "0" : formatNumber(value).replace(/^(−?)0\.(0*)(\d)(\d*)$/, (_, sign: string, zeros: string, first: string, rest: string) =>
+    `${sign}${first}${rest === "" ? "" : `.${rest}`}e-${String(zeros.length + 1)}`);
+}
