@@ -322,6 +322,7 @@ export interface components {
             writers: number;
             points: number;
             gaps: number;
+            last_step: number | null;
             definitions: components["schemas"]["Definition"][];
         };
         /** RunList */
