@@ -9,10 +9,10 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from runlore.server.page import login_page
+from runlore.server.page import SECURITY, login_page
 from runlore.server.problems import MEDIA_TYPE, problem
 from runlore.services.access import Access
 
@@ -22,6 +22,7 @@ WRITE_TYPES = ("application/json", "application/vnd.runlore.spool")
 _LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 _MAX_PATH = 4096
 _TRICKS = re.compile(rb"%2f|%5c|%00|\\|\x00|(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _OPEN_PATHS = ("/healthz", "/login")
 
 
@@ -52,7 +53,10 @@ class Guard:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is None:
-            await self._app(scope, receive, send)
+            if scope["method"] == HttpMethod.HEAD:
+                # Answered as GET would be; the server in front of us leaves the body out.
+                scope = {**scope, "method": HttpMethod.GET}
+            await self._app(scope, receive, _unsniffed(send))
             return
         status, detail = refusal
         wants_page = "text/html" in headers.get(b"accept", "")
@@ -72,6 +76,8 @@ class Guard:
                 f"or '..', got {raw_path[:200].decode('latin-1')!r}"
             )
         host = headers.get(b"host", "").lower()
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            return 400, "a request must have one Host, got several"
         if not self._knows_host(host):
             return 403, (
                 f"this server is not known as {host[:200]!r}; if that is its address, start it "
@@ -152,11 +158,24 @@ def _given_keys(headers: dict[bytes, str]) -> list[str]:
     return keys
 
 
+def _unsniffed(send: Send) -> Send:
+    """Tell browsers to believe the content type of every answer."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], _NO_SNIFF]
+        await send(message)
+
+    return told
+
+
 async def _send(send: Send, status: int, media_type: bytes, body: bytes) -> None:
     headers = [
         (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        *((name.lower().encode(), value.encode()) for name, value in SECURITY.items()),
+        _NO_SNIFF,
     ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

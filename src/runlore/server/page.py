@@ -17,9 +17,8 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-_SECURITY = {
+SECURITY = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 _STYLE = (
@@ -91,8 +90,8 @@ def _unbuilt_page() -> bytes:
 def _document(page: PageFiles) -> Response[bytes]:
     index = page.find("index.html")
     body = index.read_bytes() if index is not None else _unbuilt_page()
-    return _file(body, "text/html; charset=utf-8", "no-cache")
+    return _file(body, "text/html", "no-cache")
 
 
 def _file(body: bytes, kind: str, caching: str) -> Response[bytes]:
-    return Response(body, media_type=kind, headers={"Cache-Control": caching, **_SECURITY})
+    return Response(body, media_type=kind, headers={"Cache-Control": caching, **SECURITY})
