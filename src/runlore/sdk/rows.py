@@ -257,7 +257,9 @@ class Rows:
                 return False
             else:
                 self._remember_loose(keys, values, step, now)
-        self.points += len(keys)
+        # Counted before it is added: a handler that logs during len() adds too.
+        count = len(keys)
+        self.points += count
         if self.tracked is not None and self.on_tracked is not None:
             for key, value in zip(keys, values, strict=True):
                 if isinstance(value, float) and self.tracked(key):
@@ -351,11 +353,12 @@ class Rows:
                 fresh = list(keys)
             for part in _parts(fresh):
                 # Taken before the frame is put, so that a handler that logs gets other ids.
+                count = len(part)
                 first = self._next_id
-                self._next_id = first + len(part)
+                self._next_id = first + count
                 if not self._stream.put(spool.encode_keys(first, part), is_row=True):
                     return None
-                known.update(zip(part, range(first, first + len(part)), strict=True))
+                known.update(zip(part, range(first, first + count), strict=True))
         return [known[key] for key in keys]
 
     def _remember_loose(

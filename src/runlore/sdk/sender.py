@@ -305,8 +305,21 @@ class Sender:
         if (is_gone or now - stream.resolved_at > FOLDER_SECONDS) and (
             self.settler.has_noted(stream) or self.settler.refuses(stream)
         ):
+            process = tree.process_of(stream)
             tree.drop(stream)
+            if process.has_ended:
+                self._forget(tree, process)
             self._share_streams()
+
+    def _forget(self, tree: Tree, process: Process) -> None:
+        """Let go of a process that has ended, once none of its streams is left."""
+        identity = (process.pid, process.start)
+        if any((s.target.pid, s.target.start) == identity for s in tree.streams.values()):
+            return
+        if process.fd is not None:
+            self._watched.pop(process.fd, None)
+        process.close()
+        del tree.processes[identity]
 
     def _share_streams(self) -> None:
         streams = tuple(stream for tree in self.trees for stream in tree.streams.values())

@@ -107,9 +107,6 @@ class Settler:
 
     def __init__(self) -> None:
         self.streams: tuple[Stream, ...] = ()
-        self._paths: dict[Stream, str] = {}
-        self._synced_at: dict[Stream, float] = {}
-        self._acked: dict[Stream, tuple[int, bool, float]] = {}
         self._busy_since: float | None = None
         self._retry_at = 0.0
         self._delay = SETTLE_SECONDS
@@ -163,7 +160,7 @@ class Settler:
 
     def has_noted(self, stream: Stream) -> bool:
         """Tell whether the file beside the spool says how far a server has it."""
-        return self._noted(stream)[:2] == self._state(stream)
+        return stream.noted == self._state(stream)
 
     def _run(self) -> None:
         remove_finished_at = time.monotonic() + 10.0
@@ -194,9 +191,6 @@ class Settler:
         is_finished = stream.staged.is_ended and (stream.next >= tail or stream.is_deleted)
         return stream.next, is_finished
 
-    def _noted(self, stream: Stream) -> tuple[int, bool, float]:
-        return self._acked.get(stream, (0, False, 0.0))
-
     def attend(self, stream: Stream) -> None:
         """Settle what is new of a stream, note its delivery, read back what is asked for."""
         offset = stream.fetch_at
@@ -211,7 +205,7 @@ class Settler:
                 self._settle(stream)
             self._note_delivery(stream)
         except OSError as error:
-            where = self._paths.get(stream, stream.target.home)
+            where = stream.path or stream.target.home
             stream.disk_error = f"cannot write {where}: {error.strerror}"
             self._delay = min(self._delay * 2, MAX_DELAY_SECONDS) if had_error else SETTLE_SECONDS
             self._retry_at = time.monotonic() + self._delay
@@ -221,11 +215,11 @@ class Settler:
             stream.write_ack()
 
     def _path(self, stream: Stream) -> str:
-        if stream not in self._paths:
+        if stream.path is None:
             path = spool_path(stream.target)
             make_private_folder(os.path.dirname(path))
-            self._paths[stream] = path
-        return self._paths[stream]
+            stream.path = path
+        return stream.path
 
     def _settle(self, stream: Stream) -> None:
         path = self._path(stream)
@@ -256,9 +250,9 @@ class Settler:
                 at += len(data)
                 stream.settled = at
             stream.settled = at
-            is_due = time.monotonic() - self._synced_at.get(stream, 0.0) > SYNC_SECONDS
+            is_due = time.monotonic() - stream.synced_at > SYNC_SECONDS
             if is_due or staged.is_ended:
-                self._synced_at[stream] = time.monotonic()
+                stream.synced_at = time.monotonic()
                 os.fdatasync(fd)
         finally:
             os.close(fd)
@@ -269,10 +263,10 @@ class Settler:
             return
         reached, is_finished = self._state(stream)
         now = time.monotonic()
-        if not is_finished and now - self._noted(stream)[2] < SYNC_SECONDS:
+        if not is_finished and now - stream.noted_at < SYNC_SECONDS:
             return
         path = self._path(stream)
-        self._acked[stream] = (reached, is_finished, now)
+        stream.noted, stream.noted_at = (reached, is_finished), now
         if not os.path.exists(path):
             # Somebody removed the spool: there is nothing to note it for.
             return

@@ -130,7 +130,8 @@ class Stream:
         if framed:
             # Nothing may overtake what is held: a row needs the frame that declares its keys.
             self.capacity = 0
-            self._held_bytes += len(framed)
+            size = len(framed)
+            self._held_bytes += size
             self._held.append(framed)
         # A signal handler that logs during a roll finds it under way: its frame waits its turn.
         if not self._is_rolling:
@@ -204,12 +205,15 @@ class Stream:
     def _drain(self) -> None:
         """Move what is held into the fresh segment, a gap first, as far as it fits."""
         if self.lost_rows:
-            self._held.insert(0, spool.frame(spool.encode_json(spool.GAP, self._take_gap())))
-            self._held_bytes += len(self._held[0])
+            gap = spool.frame(spool.encode_json(spool.GAP, self._take_gap()))
+            self._held.insert(0, gap)
+            size = len(gap)
+            self._held_bytes += size
         done = 0
         while done < len(self._held):
             framed = self._held[done]
-            start, end = self.at, self.at + len(framed)
+            size = len(framed)
+            start, end = self.at, self.at + size
             if end > self._room:
                 break
             assert self.buffer is not None
@@ -218,7 +222,7 @@ class Stream:
             self.buffer[start : start + 8] = framed[:8]
             self.at = end
             done += 1
-            self._held_bytes -= len(framed)
+            self._held_bytes -= size
         del self._held[:done]
         if not self._held:
             self.capacity = self._room

@@ -345,6 +345,9 @@ class Stream:
 
     Attributes:
         settled: the byte up to which it is on the disk.
+        path: its spool file, once there is one.
+        synced_at: the monotonic time of its last fdatasync.
+        noted: what `.ack` says: `next`, and whether that is the end; `noted_at` is when.
         next: the byte up to which a server has it.
         knock_at: where to try instead of `next`, whose bytes are not here any more.
         urgent: deliver up to this byte without waiting for more.
@@ -362,6 +365,10 @@ class Stream:
         server = known.get("server")
         self.server: str | None = server if isinstance(server, str) else None
         self.settled = 0
+        self.path: str | None = None
+        self.synced_at = 0.0
+        self.noted = (0, False)
+        self.noted_at = 0.0
         self.urgent = 0
         self.limit = PIECE_BYTES
         self.knock_at: int | None = None

@@ -72,5 +72,9 @@ def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def ended(home: Path, count: int) -> list[Read]:
     """Wait until so many streams have come to their end, and read them."""
-    until(lambda: sum(found.kinds[-1] in ENDS for found in settled(home)) >= count)
+    until(
+        lambda: (
+            sum(found.kinds[-1:] in ([end] for end in ENDS) for found in settled(home)) >= count
+        )
+    )
     return settled(home)

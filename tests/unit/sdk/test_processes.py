@@ -168,7 +168,8 @@ def test_a_signal_handler_may_log_in_the_middle_of_a_log(home: Path, tmp_path: P
         "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
         "for i in range(60_000):\n    run.log({'loss': i})\n"
         "    if i % 10 == 0:\n        run.log({f'k{i % 5000}': i})\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\nrun.finish()\n",
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\n"
+        "assert run.flush(20)\nrun.finish()\n",
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
