@@ -1,5 +1,6 @@
 """`runlore serve`: the server, from its folder to its address."""
 
+import gc
 import os
 import signal
 import socket
@@ -34,7 +35,7 @@ def serve(
         int, typer.Option(help="Port to listen on; 0 takes a free one.")
     ] = DEFAULT_PORT,
     data: Annotated[
-        Path | None, typer.Option(help="Folder for runs.  [default: <home>/server]")
+        Path | None, typer.Option(help="Folder for runs; default: server in the setting home.")
     ] = None,
     public_url: Annotated[
         str | None, typer.Option(help="Address under which others reach this server.")
@@ -44,6 +45,9 @@ def serve(
 
     Example: runlore serve --port 7333
     """
+    # What is loaded at the start stays: looking through it for garbage again and again takes a
+    # fifteenth of the start, and later of every pass of the collector.
+    gc.disable()
     found = settings.load()
     home = Path(found.home)
     if public_url is not None:
@@ -189,6 +193,8 @@ def _run(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             asyncio.get_running_loop().set_exception_handler(Complaints())
             await super().startup(sockets)
+            gc.freeze()
+            gc.enable()
             if self.started:
                 child = on_ready()
                 if child is not None:
