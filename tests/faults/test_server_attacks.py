@@ -171,3 +171,24 @@ def test_an_empty_key_file_admits_nobody(tmp_path: Path) -> None:
         assert (tmp_path / "server" / "key").read_text().startswith("rl_")
         for given in ("Bearer ", "Bearer", "Basic !", "Basic Og=="):
             assert server.get("/api/v1/projects", {"Authorization": given}).status == 403
+
+
+def test_a_browser_gets_in_whatever_cookies_it_has_and_is_asked_again_for_a_wrong_key(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path, host="0.0.0.0") as server:
+        key = (tmp_path / "server" / "key").read_text().strip()
+        odd = f'of-another-port={{"a": [1, 2]}}; ä="; runlore_key={key}; =; x'
+        cookie = odd.encode().decode("latin-1")
+        assert server.get("/api/v1/projects", {"Cookie": cookie}).status == 200
+        browser = {"Accept": "text/html", "Cookie": "runlore_key=rl_of-an-earlier-server"}
+        asked = server.get("/", browser)
+        assert (asked.status, b"action=/login" in asked.body) == (403, True)
+        assert "frame-ancestors 'none'" in asked.headers["content-security-policy"]
+        wrong = server.get("/login?key=wrong", browser)
+        assert (wrong.status, b"not this server's" in wrong.body) == (403, True)
+        assert b"action=/login" in wrong.body
+        name = socket.gethostname().partition(".")[0]
+        for host, status in ((name, 200), (f"{name}.lan:80", 200), ("other.lan", 403)):
+            answer = server.get("/healthz", {"Host": host})
+            assert answer.status == status, (host, answer)

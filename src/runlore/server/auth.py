@@ -5,7 +5,6 @@ import binascii
 import ipaddress
 import re
 import socket
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,8 +41,7 @@ class Guard:
             public = urlsplit(public_url)
             self._hosts.add(public.hostname or "")
             self._public_origin = f"{public.scheme}://{public.netloc}".lower()
-        if not access.is_open:
-            self._hosts.update((socket.gethostname().lower(), socket.getfqdn().lower()))
+        self._machine = socket.gethostname().lower().partition(".")[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer why not."""
@@ -52,6 +50,8 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
+        is_for_key = refusal is None
+        refusal = refusal or self._key_refusal(scope, headers)
         if refusal is None:
             if scope["method"] == HttpMethod.HEAD:
                 # Answered as GET would be; the server in front of us leaves the body out.
@@ -60,7 +60,8 @@ class Guard:
             return
         status, detail = refusal
         wants_page = "text/html" in headers.get(b"accept", "")
-        if status == 401 and wants_page and not scope["path"].startswith("/api/"):
+        if is_for_key and wants_page and not scope["path"].startswith("/api/"):
+            # Also with the cookie of an earlier key: else its browser could not get in again.
             await _send(send, status, b"text/html; charset=utf-8", login_page())
             return
         body = msgspec.json.encode(problem(status, detail))
@@ -92,7 +93,7 @@ class Guard:
                 return 415, (
                     f"Content-Type must be {' or '.join(WRITE_TYPES)}, got {given[:80]!r}"
                 )
-        return self._key_refusal(scope, headers)
+        return None
 
     def _key_refusal(self, scope: HTTPScope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         path = scope["path"]
@@ -115,9 +116,11 @@ class Guard:
         name = _host_name(host)
         if name in self._hosts:
             return True
-        # A number cannot be pointed elsewhere by somebody's name server, so it is safe to
-        # trust; without a key it would still open this machine to its whole network.
-        return not self._access.is_open and _is_address(name)
+        # Without a key, other names and numbers would open this machine to its whole network.
+        # With one, the name may be any that begins as this machine's does: asking the network
+        # for the full one could take long.
+        is_ours = name.partition(".")[0] == self._machine or _is_address(name)
+        return is_ours and not self._access.is_open
 
     def _is_own(self, origin: str, host: str, scope: HTTPScope) -> bool:
         return origin in (f"{scope['scheme']}://{host}", self._public_origin)
@@ -149,12 +152,12 @@ def _given_keys(headers: dict[bytes, str]) -> list[str]:
             keys.append(text.partition(":")[2])
         except (binascii.Error, UnicodeDecodeError):
             keys.append("")
-    try:
-        morsel = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
-    except CookieError:
-        morsel = None
-    if morsel is not None:
-        keys.append(morsel.value)
+    # By hand: the standard library gives up at the first odd cookie, and other servers of this
+    # machine, whatever their port, share theirs with us.
+    for cookie in headers.get(b"cookie", "").split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == COOKIE:
+            keys.append(value)
     return keys
 
 

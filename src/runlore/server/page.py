@@ -66,11 +66,12 @@ async def show_page(page: PageFiles, path: str) -> Response[bytes]:
     return await to_thread(_document, page)
 
 
-def login_page() -> bytes:
-    """Return what a browser sees that has not logged in."""
+def login_page(*, is_wrong: bool = False) -> bytes:
+    """Return what a browser sees that has not logged in, or did so with a wrong key."""
+    told = "That key is not this server's" if is_wrong else "This server asks for a key"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
-        "<h1>This server asks for a key</h1><form action=/login>"
+        f"<h1>{told}</h1><form action=/login>"
         "<label>Key <input name=key type=password autofocus required></label> "
         "<button>Log in</button></form><p>Whoever started the server finds it in the file "
         "that <code>runlore serve</code> names.</p></html>"
