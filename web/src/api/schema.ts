@@ -420,7 +420,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": null;
+                    "application/json": unknown;
                 };
             };
             /** @description Bad request syntax or unsupported method */
@@ -541,7 +541,7 @@ export interface operations {
             query?: {
                 /** @description part of name, id or tag, or /a regular expression/ */
                 search?: string;
-                state?: "running" | "finished" | "failed" | "crashed" | null;
+                state?: "running" | "finished" | "failed" | "crashed";
                 limit?: number;
                 cursor?: string | null;
             };
