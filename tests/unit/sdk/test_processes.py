@@ -195,6 +195,17 @@ def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
     assert done.stdout.split("\n")[:2] == ["no child", "pipe closed"], done.stderr
 
 
+def test_a_sender_starts_beside_descriptors_above_the_limit(home: Path, tmp_path: Path) -> None:
+    done = run_program(
+        "import os, resource, runlore\n"
+        "read, write = os.pipe()\nos.dup2(write, 200)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "run = runlore.init()\nrun.log({'loss': 1.0})\nassert run.flush(20)\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:
     done = run_program(
         "import os, signal, time, runlore\nfrom pathlib import Path\n"
