@@ -222,6 +222,7 @@ class Run:
         ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
+        is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -232,7 +233,8 @@ class Run:
                     lost=rows.gap_points,
                     is_offline=is_offline,
                     trouble=None if ack is None else ack.error,
-                    spool=self._spool_folder(),
+                    spool=self._spool_folder() if is_settled else self._folder,
+                    is_settled=is_settled,
                 ),
                 self._curves(rows),
             )
