@@ -147,6 +147,8 @@ def init(  # noqa: PLR0913
     run.config.restore(known.config)
     run._told.update(known.told)
     _hook()
+    # A program that goes on after `sys.exit` has caught it.
+    _process.exit_code = None
     _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
     _process.live[ref] = run
     _process.current = run
@@ -428,7 +430,8 @@ def _watch_exit() -> None:
 
 
 def _at_exit() -> None:
-    code = _process.exit_code or 0
+    # A notebook goes on after the `sys.exit` of a cell.
+    code = 0 if _is_notebook() else _process.exit_code or 0
     error = getattr(sys, "last_value", None)
     if error is not None and not hasattr(sys, "ps1") and not _is_notebook():
         code = 130 if isinstance(error, KeyboardInterrupt) else 1

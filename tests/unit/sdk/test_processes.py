@@ -195,6 +195,17 @@ def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
     assert done.stdout.split("\n")[:2] == ["no child", "pipe closed"], done.stderr
 
 
+def test_an_exit_that_was_caught_before_a_run_does_not_fail_it(home: Path, tmp_path: Path) -> None:
+    run_program(
+        "import sys, runlore\nrunlore.init().finish()\n"
+        "try:\n    sys.exit(3)\nexcept SystemExit:\n    pass\n"
+        "runlore.init()\n",
+        tmp_path,
+    )
+    codes = [one.of(spool.FINISH)[0]["exit_code"] for one in ended(home, 2)]
+    assert codes == [0, 0]
+
+
 def test_a_sender_starts_beside_descriptors_above_the_limit(home: Path, tmp_path: Path) -> None:
     done = run_program(
         "import os, resource, runlore\n"
