@@ -123,24 +123,30 @@ class Rows:
             now = _time_ns()
             with self._lock:
                 number = self.step if step is None else step
+                stream = self._stream
+                at = end = 0
                 try:
                     payload = plan.pack(4, plan.set_id, number, now, *data.values())
                     head = _pack_head(plan.length, crc32(payload))
-                    stream = self._stream
                     at = stream.at
                     body = at + 8
                     end = body + plan.length
                     if end <= stream.capacity:
                         buffer = stream.buffer
+                        # First of all: a write that is a system call may let a handler in.
+                        stream.at = end
                         buffer[body:end] = payload  # type: ignore[index]
                         buffer[at:body] = head  # type: ignore[index]
-                        stream.at = end
                         self.step = number + 1 if commit is None or commit else number
                         plan.last = payload
                         self.points = plan.sequence = self.points + plan.count
                         is_due = not self.tock_ns <= now < self.tick_ns
-                except (OverflowError, StructError, OSError):
-                    # The long way tells what is wrong, or makes room.
+                except OSError:
+                    # Only a write fails so, and the long way makes room for it.
+                    stream.give_back(at, end)
+                    is_due = None
+                except (OverflowError, StructError):
+                    # The long way tells what is wrong.
                     is_due = None
         if is_due is None:
             self._log_slowly(data, step, commit)
