@@ -294,7 +294,7 @@ class Run:
                     delivered=delivered,
                     lost=rows.gap_points,
                     is_offline=is_offline,
-                    trouble=None if ack is None else ack.error,
+                    trouble="the sender has not started" if ack is None else ack.error,
                     spool=self._spool_folder() if is_settled else self._folder,
                     is_settled=is_settled,
                 ),

@@ -311,3 +311,20 @@ def test_a_refused_change_of_the_config_changes_nothing(home: Path) -> None:
         with pytest.raises(UsageError, match="at most 16 MiB"):
             run.summary["blob"] = "x" * 2**24
         assert dict(run.summary) == {}
+
+
+def test_without_a_sender_the_end_says_so_and_where_everything_is(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A staging and so a tree of its own, whose sender cannot be started.
+    monkeypatch.setenv("RUNLORE_STAGING", str(tmp_path / "memory"))
+    monkeypatch.setattr("runlore.sdk.launch._python", lambda: str(tmp_path / "none"))
+    run = runlore.init(settings={"finish_timeout": 0})
+    run.log({"loss": 1.0})
+    run.finish()
+    said = capsys.readouterr().err
+    assert "the sender has not started; the rest is not on the disk yet but in " in said
+    assert str(tmp_path / "memory") in said
