@@ -73,21 +73,28 @@ class Stream:
 
     def put(self, payload: bytes, *, is_row: bool = False) -> bool:
         """Append a frame; False when there is no room for it at all."""
-        head = _pack_head(len(payload), crc32(payload))
+        size = len(payload)
+        head = _pack_head(size, crc32(payload))
         at = self.at
         body = at + 8
-        end = body + len(payload)
+        end = body + size
         if end <= self.capacity and not self._held and self.buffer is not None:
+            self.at = end
             try:
                 self.buffer[body:end] = payload
                 self.buffer[at:body] = head
             except OSError as error:
                 self.trouble = error.strerror or str(error)
                 self.capacity = 0
+                self.give_back(at, end)
             else:
-                self.at = end
                 return True
         return self._put_behind_roll(head + payload, LIMIT if is_row else LIMIT + _RESERVE)
+
+    def give_back(self, at: int, end: int) -> None:
+        """Take back the room of a frame that could not be written, unless another one follows."""
+        if self.at == end:
+            self.at = at
 
     def count_lost(self, points: int, step: int) -> None:
         """Count a row that there is no room for; a gap frame will say so."""
