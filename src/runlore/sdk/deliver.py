@@ -24,6 +24,10 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 SMALL_BYTES = 300
 """Below this, compressing costs more than it saves."""
 
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_SAID = 300
+"""Characters of a server's sentence that are passed on."""
+
 SPOOL_TYPE = "application/vnd.runlore.spool"
 
 
@@ -59,14 +63,14 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     body = _object(answer.body)
     detail = _text(body.get("detail")) or f"{url} answered {answer.status}"
     reached = body.get("next")
-    server = body.get("server")
+    server = _text(body.get("server"))
     if answer.status in (200, 409):
         is_sane = (
             type(reached) is int
             and 0 <= reached <= tail
             and (reached >= offset if answer.status == 200 else reached != offset)
         )
-        if not is_sane or not isinstance(server, str):
+        if not is_sane or server is None:
             return _garbage(answer, url, offset, length)
         points = body.get("points")
         assert isinstance(reached, int)
@@ -101,6 +105,14 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
             error=f"{url} is busy ({answer.status})",
             is_trouble=True,
             wait_seconds=_retry_after(answer.headers.get("retry-after", "")),
+        )
+    if answer.status in (301, 302, 303, 307, 308):
+        # Not followed: it would take the key to wherever somebody says.
+        return Verdict(
+            error=f"{url} sends us on to {_text(answer.headers.get('location'))}; "
+            "set RUNLORE_URL to the address of the server itself",
+            is_trouble=True,
+            wait_seconds=REFUSED_SECONDS,
         )
     return _garbage(answer, url, offset, length)
 
@@ -400,15 +412,20 @@ def _garbage(answer: Answer, url: str, offset: int, length: int) -> Verdict:
 
 
 def _object(body: bytes) -> dict[str, object]:
+    if len(body) > MAX_ANSWER_BYTES:
+        return {}
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    # It ends up in a terminal, which obeys control characters.
+    return "".join(c if c.isprintable() else " " for c in value[:MAX_SAID])
 
 
 def _retry_after(text: str) -> float | None:

@@ -7,12 +7,21 @@ nothing else.
 import errno
 import json
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
-from runlore.sdk.staging import HEAD_BYTES, Fetched, Stream, Target, cut, read_object, write_whole
+from runlore.sdk.staging import (
+    HEAD_BYTES,
+    Fetched,
+    Stream,
+    Target,
+    cut,
+    is_private,
+    read_object,
+    write_whole,
+)
 
 SETTLE_SECONDS = 0.25
 SYNC_SECONDS = 5.0
@@ -75,12 +84,18 @@ def filesystem_of(path: str, mounts: str) -> str:
 
 def make_private_folder(path: str) -> None:
     """Make the folder of a spool file; refuse a local temporary one that others may enter."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    # os.makedirs would leave those between open to others.
+    missing = []
+    folder = path
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
     root = os.path.dirname(local_spool_folder())
-    if path.startswith(root + "/"):
-        found = os.lstat(root)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise PermissionError(1, f"{root} belongs to somebody else")
+    if path.startswith(root + "/") and not is_private(root):
+        raise PermissionError(1, f"{root} must belong to you alone, with mode 0700")
 
 
 def ack_path(spool: str) -> str:

@@ -6,6 +6,7 @@ No file is kept open between two calls, so that 64 writers need no more descript
 
 import json
 import os
+import stat
 import struct
 import threading
 import time
@@ -87,15 +88,38 @@ def start_of(pid: int) -> int | None:
 
 
 def staging_roots(staging: str, home: str) -> list[str]:
-    """Return the folders in which trees of this user may lie, the likeliest first."""
+    """Return the folders in which trees of this user lie, the likeliest first.
+
+    What others may enter is left out: who can write there could name any file as a tree's.
+    """
     name = f"runlore-{os.getuid()}"
     folders = [os.path.join(staging, name)] if staging else [f"/dev/shm/{name}"]
-    return [path for path in (*folders, os.path.join(home, "staging")) if os.path.isdir(path)]
+    return [path for path in (*folders, os.path.join(home, "staging")) if is_private(path)]
+
+
+def is_private(path: str) -> bool:
+    """Tell whether a path is a folder, no link, which belongs to this user alone."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0
+    )
 
 
 def is_gone(pid: int, start: int) -> bool:
     """Tell whether a process has ended; another one may bear its number by now."""
-    return start_of(pid) != start
+    found = start_of(pid)
+    if found is not None or os.path.isdir("/proc/self"):
+        return found != start
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return False
 
 
 def segment_name(offset: int) -> str:
@@ -106,7 +130,7 @@ def segment_name(offset: int) -> str:
 def write_whole(path: str, content: bytes) -> None:
     """Put a small file in place at once: a reader sees the old one or the new one."""
     fresh = f"{path}.new{os.getpid()}"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, content)
     finally:
@@ -433,7 +457,9 @@ def lost_payload(signal: int | None) -> bytes:
         {
             "signal": signal,
             "time_ns": time.time_ns(),
-            "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "boot_ns": time.clock_gettime_ns(
+                getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+            ),
         },
     )
 
@@ -446,7 +472,13 @@ def read_header(data: bytes) -> dict[str, object]:
     """
     for frame in spool.whole_frames(data, offset=0):
         if frame.kind == spool.HEADER:
-            return dict(spool.decode_json(frame.payload))
+            try:
+                return dict(spool.decode_json(frame.payload))
+            except (ValueError, RecursionError) as error:
+                raise DamageError(
+                    f"expected a JSON object in the header frame, got {type(error).__name__}",
+                    offset=frame.offset,
+                ) from error
         break
     raise DamageError("expected the header frame at byte 8", offset=len(spool.PREAMBLE))
 

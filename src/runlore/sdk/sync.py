@@ -22,11 +22,11 @@ from runlore.sdk.staging import (
     read_object,
     start_of,
 )
+from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 
 PATIENCE_SECONDS = 5.0
 SETTLE_SECONDS = 10.0
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Delivery(NamedTuple):
@@ -226,16 +226,15 @@ class Syncer:
         header = read_header(os.pread(fd, 65536, 0))
         if header.get("host") != os.uname().nodename:
             return False
-        with open(BOOT_ID, encoding="ascii") as file:
-            boot = file.read().strip()
-        if header.get("boot") != boot:
+        if header.get("boot") != boot_id():
             return bool(header.get("boot"))
         started = start_of(target.pid)
+        if started is None:
+            return is_gone(target.pid, 0)
         began_ns = header.get("boot_ns")
-        if started is None or not isinstance(began_ns, int):
-            return started is None
         # Another process bears the number if it started after the stream did.
-        return started / os.sysconf("SC_CLK_TCK") > began_ns / 1e9 + 1.0
+        started_ns = started * 10**9 // os.sysconf("SC_CLK_TCK")
+        return isinstance(began_ns, int) and started_ns > began_ns + 10**9
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:

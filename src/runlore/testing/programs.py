@@ -93,11 +93,11 @@ class World:
         found = Api(self.url).run(f"faults/{run}")
         return [dict(row) for row in found.scan_history(keys or None)]
 
-    def sync(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run `runlore sync`."""
+    def sync(self, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        """Run `runlore sync`, perhaps with more environment variables."""
         return subprocess.run(
             [sys.executable, "-m", "runlore", "sync", *arguments],
-            env=self.environment(),
+            env=self.environment(**more),
             capture_output=True,
             text=True,
             timeout=60,

@@ -35,6 +35,7 @@ Manner = Literal[
     "silent",
     "takes half",
     "breaks after storing",
+    "says",
 ]
 
 
@@ -60,6 +61,7 @@ class SpoolServer:
 
     Attributes:
         manner: how it answers from now on.
+        status: with which it answers when its manner is "says"; `body` and `extra` headers too.
         max_body: bytes of body beyond which it answers 413.
         streams: what it has, by "owner/project/run/writer".
         posts: what came, in order, also what was refused.
@@ -67,6 +69,9 @@ class SpoolServer:
 
     def __init__(self, port: int = 0) -> None:
         self.manner: Manner = "well"
+        self.status = 200
+        self.body = b""
+        self.extra: dict[str, str] = {}
         self.retry_after = "1"
         self.max_body = 32 * 1024 * 1024
         self.delay_seconds = 0.0
@@ -244,6 +249,8 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(401, {"detail": "the key is not known"})
         elif manner == "deleted":
             self._answer(410, {"detail": "the run was deleted"})
+        elif manner == "says":
+            self._send(owner.status, owner.body, owner.extra)
         elif manner == "not http":
             self.wfile.write(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n" * 5)
             self.close_connection = True
