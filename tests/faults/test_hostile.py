@@ -81,21 +81,15 @@ def test_the_key_is_not_sent_where_an_ack_in_a_strange_folder_says(
     assert stranger.url not in done.stdout + done.stderr
 
 
-def a_settled_writer(
-    home: Path, server: SpoolServer, payload: bytes | None = None
-) -> StagedWriter:
-    """Write a spool file, as a sender would, with any header."""
+def a_settled_writer(home: Path, server: SpoolServer) -> StagedWriter:
+    """Write a spool file, as a sender would."""
     staging = home / "staged"
     writer = StagedWriter(a_tree(staging), url=server.url, home=home)
-    if payload is None:
-        writer.log({"loss": 1.0}, 0)
+    writer.log({"loss": 1.0}, 0)
     staged = Staged(str(writer.folder))
     staged.scan()
-    data = staged.read(0, 2**20)
-    if payload is not None:
-        data = spool.PREAMBLE + spool.frame(payload)
-    writer.path.parent.mkdir(parents=True, exist_ok=True)
-    writer.path.write_bytes(data)
+    writer.path.parent.mkdir(parents=True)
+    writer.path.write_bytes(staged.read(0, 2**20))
     shutil.rmtree(staging)
     return writer
 

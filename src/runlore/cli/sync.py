@@ -35,7 +35,7 @@ def sync(
     found = settings_table.load(url=url)
     roots = staging_roots(found.staging, found.home)
     troubles = list(settle_orphans(roots))
-    own = _own_folders(found.home)
+    own = own_folders(found.home)
     folders = paths or own
     files = spool_files(folders)
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"
@@ -67,7 +67,7 @@ def sync(
         raise typer.Exit(EXIT_SERVER)
 
 
-def _own_folders(home: str) -> list[str]:
+def own_folders(home: str) -> list[str]:
     """Return the folders of this user's spools, as they are without links."""
     local = local_spool_folder()
     found = [os.path.join(home, "spool")]
@@ -103,8 +103,8 @@ def summary(
             lines += [f"    {_file(d)}: {d.notice}" for d in found if d.notice]
             lines += [f"    {d.trouble}" for d in _once_each(found)]
     lines += [
-        f"runlore: {_count(elsewhere.count(url), 'spool')} left out, begun at {url}; "
-        "to deliver such here too, name the folder"
+        f"runlore: {_count(elsewhere.count(url), 'spool')} left out, begun by another server "
+        f"at {url}; to deliver such here too, name the folder"
         for url in dict.fromkeys(elsewhere)
     ]
     lines += [f"runlore: {trouble}" for trouble in troubles]

@@ -452,16 +452,13 @@ class Stream:
 
 def lost_payload(signal: int | None) -> bytes:
     """Encode what ends the stream of a process that ended without ending it."""
-    return spool.encode_json(
-        spool.LOST,
-        {
-            "signal": signal,
-            "time_ns": time.time_ns(),
-            "boot_ns": time.clock_gettime_ns(
-                getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-            ),
-        },
-    )
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    content = {
+        "signal": signal,
+        "time_ns": time.time_ns(),
+        "boot_ns": time.clock_gettime_ns(clock),
+    }
+    return spool.encode_json(spool.LOST, content)
 
 
 def read_header(data: bytes) -> dict[str, object]:
