@@ -36,7 +36,8 @@ class Verdict(NamedTuple):
 
     `next` is where to go on, None to stay. `stop` ends the stream's delivery for good, with the
     reason in `error`. `wait_seconds` is how long the server wants to be left alone; None lets the
-    caller back off. `is_too_large` asks for smaller pieces.
+    caller back off. `is_too_large` asks for smaller pieces. `is_refusal` says that the trouble is
+    this stream's alone.
     """
 
     next: int | None = None
@@ -47,6 +48,7 @@ class Verdict(NamedTuple):
     is_deleted: bool = False
     is_too_large: bool = False
     is_trouble: bool = False
+    is_refusal: bool = False
     wait_seconds: float | None = None
 
 
@@ -78,6 +80,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
             return Verdict(
                 server=server,
                 is_trouble=True,
+                is_refusal=True,
                 error=f"{url} took none of the {length} bytes at byte {offset}",
             )
         return Verdict(next=reached, server=server, points=points if type(points) is int else None)
@@ -99,7 +102,9 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     if answer.status == 413:
         return Verdict(error=detail, is_too_large=True)
     if answer.status in (400, 404, 415, 422):
-        return Verdict(error=detail, is_trouble=True, wait_seconds=REFUSED_SECONDS)
+        return Verdict(
+            error=detail, is_trouble=True, is_refusal=True, wait_seconds=REFUSED_SECONDS
+        )
     if answer.status in (429, 503):
         return Verdict(
             error=f"{url} is busy ({answer.status})",
@@ -249,6 +254,7 @@ class Deliverer:
         self.streams: tuple[Stream, ...] = ()
         self._disk = disk
         self._encoder = Encoder()
+        self._turn = 0
         self._servers: dict[tuple[str, str], Server] = {}
         # Wakes this thread; guards nothing else.
         self._news = threading.Condition()
@@ -294,7 +300,10 @@ class Deliverer:
     def deliver_due(self) -> float | None:
         """Post what is due; return after how many seconds something will be, None for never."""
         soonest: float | None = None
-        for stream in self.streams:
+        # Each begins once: one whose posts always fail must not use up every good moment.
+        self._turn += 1
+        first = self._turn % max(1, len(self.streams))
+        for stream in self.streams[first:] + self.streams[:first]:
             if stream.is_delivered or self._is_closing:
                 continue
             try:
@@ -371,10 +380,17 @@ class Deliverer:
             # Knock with what there is: perhaps the server that has the rest comes back.
             stream.server_error = fetched.error
             stream.knock_at = stream.staged.first
-            stream.wait_until = time.monotonic() + REFUSED_SECONDS
+            stream.knocked = max(time.monotonic(), stream.knocked + REFUSED_SECONDS)
+            stream.wait_until = stream.knocked
         return fetched.data
 
     def _obey(self, stream: Stream, server: Server, verdict: Verdict, length: int) -> None:
+        if verdict.is_refusal:
+            # Others may be welcome.
+            server.works()
+            stream.server_error = verdict.error
+            stream.wait_until = time.monotonic() + (verdict.wait_seconds or MAX_DELAY_SECONDS)
+            return
         if verdict.is_trouble:
             server.fails(verdict.error or "", verdict.wait_seconds)
             stream.server_error = server.error

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from runlore.errors import DamageError
 from runlore.sdk.staging import (
     HEAD_BYTES,
     Fetched,
@@ -22,6 +23,7 @@ from runlore.sdk.staging import (
     read_object,
     write_whole,
 )
+from runlore.wire import spool
 
 SETTLE_SECONDS = 0.25
 SYNC_SECONDS = 5.0
@@ -252,7 +254,8 @@ class Settler:
                 # What was freed while the disk refused leaves a hole: offsets are identities.
                 at = max(at, staged.first)
                 try:
-                    data = staged.read(at, COPY_BYTES)
+                    # A disk that was full may have taken half a frame.
+                    data = staged.copy(at, COPY_BYTES)
                 except LookupError as error:
                     if at < staged.first:
                         continue
@@ -297,15 +300,16 @@ class Settler:
     def _read_back(self, stream: Stream, offset: int) -> Fetched:
         try:
             with open(self._path(stream), "rb") as file:
-                data = read_piece(file.fileno(), offset, stream.limit)
+                data = _good(read_piece(file.fileno(), offset, stream.limit), offset)
         except OSError as error:
             return Fetched(offset, b"", f"cannot read the spool: {error.strerror}")
         if not data:
             return Fetched(
                 offset,
                 b"",
-                f"{stream.target.url} wants the stream from byte {offset} on, which was removed "
-                "when a server had it; is this another server or an older backup?",
+                f"{stream.target.url} wants the stream from byte {offset} on, which is neither in "
+                "memory nor on the disk any more: a server had it; is this another server or an "
+                "older backup?",
             )
         return Fetched(offset, data)
 
@@ -317,6 +321,15 @@ def read_piece(fd: int, offset: int, limit: int) -> bytes:
     if taken > len(data):
         data += os.pread(fd, taken - len(data), offset + len(data))
     return data[:taken] if taken <= len(data) else b""
+
+
+def _good(data: bytes, offset: int) -> bytes:
+    """Return the frames before the first damaged one: the edge of a hole is not the stream."""
+    end = offset
+    with suppress(DamageError):
+        for frame in spool.whole_frames(data, offset=offset):
+            end = frame.end
+    return data[: end - offset]
 
 
 def remove_finished(target: Target) -> None:

@@ -5,6 +5,7 @@ No file is kept open between two calls, so that 64 writers need no more descript
 """
 
 import json
+import math
 import os
 import stat
 import struct
@@ -157,7 +158,11 @@ def cut(data: bytes, *, offset: int, limit: int) -> int:
     size = len(data)
     taken = 0
     while at + _FRAME_HEAD.size <= size:
-        at += _FRAME_HEAD.size + int(_LENGTH.unpack_from(data, at)[0])
+        length = int(_LENGTH.unpack_from(data, at)[0])
+        if length == 0:
+            # Nothing more, or a hole.
+            break
+        at += _FRAME_HEAD.size + length
         if at > limit and taken:
             break
         taken = at
@@ -218,13 +223,45 @@ class Staged:
             OSError: a segment cannot be read.
         """
         left = self.tail - offset
-        data = self._read(offset, min(max(limit, HEAD_BYTES), left))
+        data = self.copy(offset, min(max(limit, HEAD_BYTES), left))
         if len(data) >= left and left <= limit:
             return data
         taken = cut(data, offset=offset, limit=limit)
         if taken <= len(data):
             return data[:taken]
-        return data + self._read(offset + len(data), taken - len(data))
+        return data + self.copy(offset + len(data), taken - len(data))
+
+    def copy(self, offset: int, count: int) -> bytes:
+        """Read so many bytes, or as many as there are, wherever frames begin and end.
+
+        Raises:
+            LookupError: `offset` lies before what is still in staging.
+            OSError: a segment cannot be read.
+        """
+        parts: list[bytes] = []
+        with self._lock:
+            segments = [*self._segments, self.tail]
+        if count <= 0:
+            return b""
+        if not segments or offset < segments[0]:
+            raise LookupError(f"byte {offset} is not in staging any more")
+        for start, end in zip(segments, segments[1:], strict=False):
+            if end <= offset or count <= 0:
+                continue
+            try:
+                fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
+            except FileNotFoundError:
+                raise LookupError(f"byte {offset} is not in staging any more") from None
+            try:
+                piece = os.pread(fd, min(count, end - offset), offset - start)
+            finally:
+                os.close(fd)
+            parts.append(piece)
+            offset += len(piece)
+            count -= len(piece)
+            if offset < end:
+                break
+        return b"".join(parts)
 
     def free(self, until: int) -> None:
         """Remove the segments that end at or before a byte.
@@ -326,32 +363,6 @@ class Staged:
             self._segments.append(self.tail)
         return True
 
-    def _read(self, offset: int, count: int) -> bytes:
-        parts: list[bytes] = []
-        with self._lock:
-            segments = [*self._segments, self.tail]
-        if count <= 0:
-            return b""
-        if not segments or offset < segments[0]:
-            raise LookupError(f"byte {offset} is not in staging any more")
-        for start, end in zip(segments, segments[1:], strict=False):
-            if end <= offset or count <= 0:
-                continue
-            try:
-                fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
-            except FileNotFoundError:
-                raise LookupError(f"byte {offset} is not in staging any more") from None
-            try:
-                piece = os.pread(fd, min(count, end - offset), offset - start)
-            finally:
-                os.close(fd)
-            parts.append(piece)
-            offset += len(piece)
-            count -= len(piece)
-            if offset < end:
-                break
-        return b"".join(parts)
-
 
 class Fetched(NamedTuple):
     """Bytes of a stream read back from the disk, or why they are not there."""
@@ -374,6 +385,7 @@ class Stream:
         noted: what `.ack` says: `next`, and whether that is the end; `noted_at` is when.
         next: the byte up to which a server has it.
         knock_at: where to try instead of `next`, whose bytes are not here any more.
+        knocked: when that was done or will be.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
         fetch_at: the byte that the delivering thread wants read back from the disk.
@@ -396,6 +408,7 @@ class Stream:
         self.urgent = 0
         self.limit = PIECE_BYTES
         self.knock_at: int | None = None
+        self.knocked = -math.inf
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None

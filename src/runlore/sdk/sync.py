@@ -206,6 +206,9 @@ class Syncer:
                 trouble = self._wait(str(error), None, patient_until)
                 continue
             verdict = judge(answer, url=self.url, offset=at, length=len(data), tail=2**63)
+            if verdict.is_refusal:
+                trouble = verdict.error
+                continue
             if verdict.is_trouble:
                 trouble = self._wait(verdict.error or "", verdict.wait_seconds, patient_until)
                 continue
@@ -318,7 +321,7 @@ def _only(fd: int) -> Iterator[None]:
 
 
 def _target(fd: int, url: str) -> Target:
-    header = read_header(read_piece(fd, 0, 65536))
+    header = read_header(read_piece(fd, 0, 65536) or os.pread(fd, 65536, 0))
     texts = {name: str(header.get(name, "")) for name in ("owner", "project", "run", "writer")}
     run_ref(texts["owner"], texts["project"], texts["run"])
     run_ref("local", "writer", texts["writer"])

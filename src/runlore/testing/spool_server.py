@@ -62,6 +62,7 @@ class SpoolServer:
     Attributes:
         manner: how it answers from now on.
         status: with which it answers when its manner is "says"; `body` and `extra` headers too.
+        refused: writers that it answers with 422, whatever its manner.
         max_body: bytes of body beyond which it answers 413.
         streams: what it has, by "owner/project/run/writer".
         posts: what came, in order, also what was refused.
@@ -72,6 +73,7 @@ class SpoolServer:
         self.status = 200
         self.body = b""
         self.extra: dict[str, str] = {}
+        self.refused: set[str] = set()
         self.retry_after = "1"
         self.max_body = 32 * 1024 * 1024
         self.delay_seconds = 0.0
@@ -202,6 +204,9 @@ class _Request(BaseHTTPRequestHandler):
             owner.posts.append(Post(path[9], offset, encoding, len(body), time.monotonic()))
         if owner.delay_seconds:
             time.sleep(owner.delay_seconds)
+        if path[9] in owner.refused:
+            self._answer(422, {"detail": "this writer is not welcome"})
+            return
         manner = owner.manner
         if self._misbehave(manner, offset):
             return
