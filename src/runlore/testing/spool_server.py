@@ -5,11 +5,13 @@ It is real HTTP over a real socket, so that what speaks to servers can meet the 
 
 import json
 import socket
+import ssl
 import threading
 import time
 import uuid
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -57,7 +59,7 @@ class Point(NamedTuple):
 
 
 class SpoolServer:
-    """Takes spools into memory. Use it as a context manager.
+    """Takes spools into memory, over TLS if it has a certificate. Use it as a context manager.
 
     Attributes:
         manner: how it answers from now on.
@@ -68,8 +70,9 @@ class SpoolServer:
         posts: what came, in order, also what was refused.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, certificate: Path | None = None) -> None:
         self.manner: Manner = "well"
+        self._certificate = certificate
         self.status = 200
         self.body = b""
         self.extra: dict[str, str] = {}
@@ -88,7 +91,8 @@ class SpoolServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "SpoolServer":
         return self
@@ -99,6 +103,10 @@ class SpoolServer:
     def start(self) -> None:
         """Listen; again on the same port after `stop`."""
         self._http = _Http(("127.0.0.1", self.port), self)
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self.port = int(self._http.server_address[1])
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
