@@ -153,7 +153,7 @@ def test_when_no_sender_may_live_finish_gives_up_soon_and_says_where_all_lies(
         killer.join()
     (tree,) = world.trees()
     assert "0 of 100 points delivered" in said or "0 of 200 points delivered" in said
-    assert f"its sender does not stay alive; the rest is in memory, in {tree}" in said
+    assert f"its sender does not stay alive; the rest is in memory, in {tree} and" in said
     assert "goes out with 'runlore sync'" in said
     done = world.sync()
     assert done.returncode == 0, done.stdout + done.stderr

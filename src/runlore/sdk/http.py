@@ -73,7 +73,7 @@ class Connection:
         self._connect_seconds = connect_seconds
         self._answer_seconds = answer_seconds
         self._socket: socket.socket | None = None
-        self._tls: "SSLContext | None" = None
+        self._tls: SSLContext | None = None
 
     def request(
         self, method: str, path: str, *, headers: Mapping[str, str], body: bytes = b""

@@ -222,6 +222,10 @@ class Run:
         ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
+        trouble = None if ack is None else ack.error
+        is_safe = is_done or (ack is not None and ack.settled >= rows.end)
+        if not is_safe and self._launcher is not None and not self._launcher.is_alive():
+            trouble = "its sender does not stay alive"
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -231,8 +235,9 @@ class Run:
                     delivered=delivered,
                     lost=rows.gap_points,
                     is_offline=is_offline,
-                    trouble=None if ack is None else ack.error,
+                    trouble=trouble,
                     spool=self._spool_folder(),
+                    memory=None if is_safe else self._tree,
                 ),
                 self._curves(rows),
             )

@@ -30,7 +30,8 @@ class Ending(NamedTuple):
     """How a run ended, for its last lines.
 
     `delivered` of `points` values are on a server; `lost` were counted as a gap. `trouble` says
-    why not all of it is delivered; `spool` is where it waits.
+    why not all of it is delivered; `spool` is where it waits, `memory` where if it is not even
+    on the disk.
     """
 
     exit_code: int
@@ -41,6 +42,7 @@ class Ending(NamedTuple):
     is_offline: bool
     trouble: str | None
     spool: str
+    memory: str | None = None
 
 
 def say(text: str) -> None:
@@ -65,10 +67,11 @@ def ended(ending: Ending, curves: Sequence[Curve]) -> str:
         lines.append(
             f"runlore: {ending.lost:,} points could not be kept: nothing took them over in time"
         )
-    if not ending.is_offline and ending.delivered < ending.points:
+    if ending.memory is not None or (not ending.is_offline and ending.delivered < ending.points):
         reason = f"{ending.trouble}; " if ending.trouble else ""
+        place = ending.spool if ending.memory is None else f"memory, in {ending.memory}"
         lines.append(
-            f"runlore: {reason}the rest is in {ending.spool} and goes out with 'runlore sync' "
+            f"runlore: {reason}the rest is in {place} and goes out with 'runlore sync' "
             "or the next 'runlore serve' on this machine"
         )
     elif ending.is_offline:
