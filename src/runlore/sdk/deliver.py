@@ -166,7 +166,7 @@ class Server:
     Attributes:
         error: why nothing could be delivered the last time, or None.
         ready_at: the monotonic time before which it is left alone.
-        reached_at: the monotonic time at which it last took something.
+        reached_at: the monotonic time at which it last took something new.
     """
 
     def __init__(self, url: str, api_key: str) -> None:
@@ -403,9 +403,11 @@ class Deliverer:
                 stream.stopped = f"{verdict.error}; one frame has {length} bytes"
             stream.limit = max(1, length // 2)
         if verdict.next is not None:
-            if verdict.next > stream.next:
+            if verdict.next > stream.reached:
+                # Not what a server forgets and takes again: that could go on for ever.
+                stream.reached = verdict.next
                 server.reached_at = time.monotonic()
-            else:
+            if verdict.next <= stream.next:
                 # A server that sends us back again and again gets no busy loop.
                 stream.wait_until = time.monotonic() + FIRST_DELAY_SECONDS
             stream.next = verdict.next

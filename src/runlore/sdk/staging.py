@@ -383,7 +383,7 @@ class Stream:
         path: its spool file, once there is one.
         synced_at: the monotonic time of its last fdatasync.
         noted: what `.ack` says: `next`, and whether that is the end; `noted_at` is when.
-        next: the byte up to which a server has it.
+        next: the byte up to which a server has it; `reached` is the furthest that ever was.
         knock_at: where to try instead of `next`, whose bytes are not here any more.
         knocked: when that was done or will be.
         urgent: deliver up to this byte without waiting for more.
@@ -397,6 +397,7 @@ class Stream:
         self.staged = Staged(folder)
         known = read_object(os.path.join(folder, "ack"))
         self.next = _int(known.get("next"))
+        self.reached = self.next
         self.points = _int(known.get("points"))
         server = known.get("server")
         self.server: str | None = server if isinstance(server, str) else None

@@ -38,6 +38,7 @@ Manner = Literal[
     "takes half",
     "breaks after storing",
     "says",
+    "forgets",
 ]
 
 
@@ -224,6 +225,9 @@ class _Request(BaseHTTPRequestHandler):
         data = _decompress(encoding, body)
         if manner == "takes half":
             data = data[: max(1, len(data) // 2)]
+        if manner == "forgets" and offset > 0:
+            with owner.lock:
+                owner.streams.pop(name, None)
         status, content = self._take(name, offset, data)
         if manner == "breaks after storing":
             self.close_connection = True
