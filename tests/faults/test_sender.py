@@ -1,5 +1,6 @@
 """The sender with a good server: what is logged settles and arrives, and nothing is left over."""
 
+import json
 import os
 import shutil
 import signal
@@ -195,3 +196,45 @@ def test_an_orphan_tree_that_cannot_be_removed_ends_no_sender(
     until(lambda: writer.ack().get("next") == writer.tail, shown=writer.ack)
     assert sender.poll() is None
     assert not half.exists()
+
+
+def test_a_day_after_a_server_had_it_whole_a_spool_goes_and_nothing_else(
+    tmp_path: Path, staging: Path, server: SpoolServer, senders: Senders
+) -> None:
+    folder = tmp_path / "spool" / "box" / "local" / "digits" / "older"
+    folder.mkdir(parents=True)
+    old = time.time() - 25 * 3600
+    kept = []
+    for name, is_finished, ack_at, spool_at in (
+        ("delivered", True, old, old),
+        ("unfinished", False, old, old),
+        ("lately", True, time.time() - 23 * 3600, old),
+        ("grown", True, old, time.time()),
+        ("unknown", None, old, old),
+    ):
+        path = folder / f"{name}.rlspool"
+        path.write_bytes(spool.PREAMBLE)
+        os.utime(path, (spool_at, spool_at))
+        if is_finished is not None:
+            ack = path.with_suffix(".ack")
+            ack.write_text(json.dumps({"url": "http://x", "next": 8, "finished": is_finished}))
+            os.utime(ack, (ack_at, ack_at))
+        kept.append(path)
+    others = [
+        folder / "notes.txt",
+        tmp_path / "spool" / "box2.rlspool",
+        tmp_path / "settings.toml",
+    ]
+    for path in others:
+        path.write_text("mine")
+        os.utime(path, (old, old))
+    program, writer = a_program(staging, tmp_path, server.url)
+    sender = senders.start(writer.tree)
+    program.kill()
+    program.wait()
+    assert end_of(sender, 10) < 8
+    assert [path.name for path in kept if not path.exists()] == ["delivered.rlspool"]
+    assert not (folder / "delivered.ack").exists()
+    assert len(list(folder.glob("*.ack"))) == 3
+    assert all(path.exists() for path in others)
+    assert writer.path.exists()

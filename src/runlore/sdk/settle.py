@@ -6,6 +6,7 @@ nothing else.
 
 import errno
 import json
+import math
 import os
 import threading
 import time
@@ -30,6 +31,9 @@ SYNC_SECONDS = 5.0
 STUCK_SECONDS = 1.0
 MAX_DELAY_SECONDS = 5.0
 KEEP_SECONDS = 24 * 3600
+TIDY_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+TIDY_EVERY_SECONDS = 3600
 COPY_BYTES = 256 * 1024
 
 NETWORK_FILESYSTEMS = frozenset(
@@ -166,9 +170,10 @@ class Settler:
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """End the thread after the stream that it is at."""
+        """End the thread after the stream that it is at, and wait for that, but not for long."""
         self._is_closing = True
         self.wake()
+        self._thread.join(CLOSE_SECONDS)
 
     def nudge(self) -> None:
         """Say that there is something to settle, together with what comes soon after it."""
@@ -180,7 +185,8 @@ class Settler:
         return stream.noted == self._state(stream)
 
     def _run(self) -> None:
-        remove_finished_at = time.monotonic() + 10.0
+        tidy_at = time.monotonic() + TIDY_SECONDS
+        target: Target | None = None
         while not self._is_closing:
             with self._news:
                 if not self._has_news and not self._has_backlog():
@@ -189,12 +195,15 @@ class Settler:
                     self._news.wait(SETTLE_SECONDS)
                 self._has_news = False
             for stream in self.streams:
+                target = stream.target
                 self._busy_since = time.monotonic()
                 self.attend(stream)
                 self._busy_since = None
-            if remove_finished_at <= time.monotonic() and self.streams:
-                remove_finished_at = float("inf")
-                remove_finished(self.streams[0].target)
+            if target is not None and tidy_at <= time.monotonic():
+                tidy_at = math.inf
+                remove_finished(target)
+        if target is not None and tidy_at < math.inf:
+            remove_finished(target)
 
     def _has_backlog(self) -> bool:
         return any(
@@ -333,12 +342,21 @@ def _good(data: bytes, offset: int) -> bytes:
 
 
 def remove_finished(target: Target) -> None:
-    """Remove the spools of this host that a server has had whole for a day."""
+    """Remove the spools of this host that a server has had whole for a day; look once an hour."""
     home = spool_folder(target.home, is_online=target.mode == "online")
-    for path in list(spools_in(os.path.join(home, target.host))):
+    folder = os.path.join(home, target.host)
+    mark = os.path.join(folder, ".tidied")
+    now = time.time()
+    try:
+        if os.path.exists(mark) and abs(now - os.stat(mark).st_mtime) < TIDY_EVERY_SECONDS:
+            return
+        write_whole(mark, b"")
+    except OSError:
+        return
+    for path in list(spools_in(folder)):
         ack = ack_path(path)
         try:
-            is_old = time.time() - os.stat(ack).st_mtime > KEEP_SECONDS
+            is_old = now - max(os.stat(ack).st_mtime, os.stat(path).st_mtime) > KEEP_SECONDS
             if is_old and read_object(ack).get("finished") is True:
                 os.unlink(path)
                 os.unlink(ack)
