@@ -188,3 +188,18 @@ def test_half_a_piece_taken_is_followed_by_the_other_half(
     writer.finish()
     until(lambda: server.kinds("w1")[-1:] == [spool.FINISH], shown=writer.ack)
     assert steps_of(server) == list(range(500))
+
+
+def test_a_writer_that_is_refused_keeps_no_other_from_being_delivered(
+    tmp_path: Path, staging: Path, server: SpoolServer, senders: Senders
+) -> None:
+    tree = a_tree(staging)
+    refused = StagedWriter(tree, url=server.url, home=tmp_path, writer="a1")
+    other = StagedWriter(tree, url=server.url, home=tmp_path, writer="b1")
+    server.refused.add("a1")
+    refused.log({"loss": 1.0}, 0)
+    senders.start(tree)
+    until(lambda: "not welcome" in str(refused.ack().get("error")), shown=refused.ack)
+    other.log({"loss": 1.0}, 0)
+    until(lambda: other.ack().get("next") == other.tail, seconds=3, shown=other.ack)
+    assert other.ack()["error"] is None

@@ -118,7 +118,7 @@ def log_while_frozen(world: World, disk: Path, seconds: int) -> float:
     """Log without a pause while the disk of the home stands still; return the worst call."""
     program = f"""
 import os, subprocess, time, runlore
-run = runlore.init(id="frozen", dir={str(disk / "home")!r})
+run = runlore.init(id="frozen-{seconds}", dir={str(disk / "home")!r})
 run.log({{"n": 0}})
 assert run.flush(20)
 subprocess.run(["fsfreeze", "--freeze", {str(disk)!r}], check=True)
@@ -138,7 +138,7 @@ print('result', n, worst, delivered)
     (result,) = (line for line in out.splitlines() if line.startswith("result"))
     _, count, worst, delivered = result.split()
     assert delivered == "True"
-    found = world.history("frozen")
+    found = world.history(f"frozen-{seconds}")
     assert [row["n"] for row in found] == list(range(int(count)))
     (path,) = disk.rglob("*.rlspool")
     assert path.stat().st_size > 30 * int(count)
@@ -164,3 +164,47 @@ def test_a_disk_frozen_for_half_a_minute_loses_nothing(
     worst = log_while_frozen(world, loop_disk, 30)
     print(f"the worst call took {worst * 1e3:.2f} ms")  # noqa: T201
     assert worst < 0.5, f"the worst call took {worst * 1e3:.1f} ms"
+
+
+@pytest.mark.root
+@needs_root
+def test_what_only_a_lost_server_had_is_named_and_other_writers_go_on(
+    tmp_path: Path, staging: Path, small_disk: Path, server: SpoolServer, senders: Senders
+) -> None:
+    tree = a_tree(staging)
+    writer = StagedWriter(tree, url=server.url, home=small_disk, writer="a1")
+    other = StagedWriter(tree, url=server.url, home=tmp_path, writer="b1")
+    sender = senders.start(tree)
+    for step in range(60_000):
+        writer.log({"loss": step / 7}, step)
+    writer.wake()
+    until(lambda: len(list(writer.folder.glob("0*"))) == 1, shown=writer.ack)
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    until(lambda: writer.ack().get("settled") == writer.tail, shown=writer.ack)
+    hole = int(writer.path.read_bytes().index(bytes(4096)))
+    with server.lock:
+        lost, identity = dict(server.streams), server.server_id
+    server.replace()
+    writer.log({"loss": 0.0}, 60_000)
+    until(
+        lambda: "wants the stream from byte" in str(writer.ack().get("error")),
+        shown=lambda: (writer.ack(), server.posts[-3:], hole),
+    )
+    said = str(writer.ack()["error"])
+    assert f"{server.url} wants the stream from byte " in said
+    assert "neither in memory nor on the disk" in said
+    assert "another server or an older backup" in said
+    for step in range(5):
+        other.log({"loss": 1.0}, step)
+        until(lambda: other.ack().get("next") == other.tail, seconds=3, shown=other.ack)
+    assert hole - 100 < len(server.stream("a1")) <= hole
+    with server.lock:
+        server.streams.update(lost)
+        server.server_id = identity
+    # One that lives knocks again after half a minute.
+    sender.kill()
+    sender.wait()
+    writer.finish()
+    senders.start(tree)
+    until(lambda: not writer.folder.exists(), shown=writer.ack)
+    assert len(server.rows("a1")) == 60_001

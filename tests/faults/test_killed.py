@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from runlore.sdk.api import Api
 from runlore.testing.processes import until
-from runlore.testing.programs import COUNTING, Counter, World
+from runlore.testing.programs import COUNTING, Counter, World, command_of
 from runlore.testing.serving import ServerProcess
 
 ENDLESS = (
@@ -122,6 +123,43 @@ run.finish()
     assert world.sync().returncode == 0
     until(lambda: state_of(real_server, "sender-killed")[0] == "finished", shown=world.shown)
     assert steps_of(real_server, "sender-killed") == list(range(30_000))
+
+
+def kill_senders(world: World, over: threading.Event) -> None:
+    """Kill every sender of a world as soon as it has its tree."""
+    while not over.is_set():
+        for lock in world.staging.glob("runlore-*/*/lock"):
+            text = lock.read_text()
+            if text.isdecimal() and "sender.py" in command_of(int(text)):
+                os.kill(int(text), signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def test_when_no_sender_may_live_finish_gives_up_soon_and_says_where_all_lies(
+    world: World, real_server: ServerProcess
+) -> None:
+    over = threading.Event()
+    killer = threading.Thread(target=kill_senders, args=(world, over))
+    killer.start()
+    try:
+        began = time.monotonic()
+        said = world.run(
+            "import runlore\nrun = runlore.init(id='no-sender')\n"
+            "for n in range(100):\n    run.log({'n': n, 'square': n * n})\nrun.finish()\n"
+        )
+        assert time.monotonic() - began < 30
+    finally:
+        over.set()
+        killer.join()
+    (tree,) = world.trees()
+    assert "0 of 100 points delivered" in said or "0 of 200 points delivered" in said
+    # A sender may have settled some of it before it was killed.
+    place = world.home if "goes out with" in said else tree
+    assert f" in {place}" in said
+    assert "'runlore sync'" in said
+    done = world.sync()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert steps_of(real_server, "no-sender") == list(range(100))
 
 
 def test_program_and_sender_killed_together_are_delivered_by_sync_once(

@@ -1,11 +1,18 @@
 """`runlore sync` with a real server: offline runs, damaged files, absent servers, twice."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
+from runlore.sdk.api import Api
 from runlore.sdk.staging import cut
+from runlore.testing.processes import until
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
+from runlore.testing.staged_writer import StagedWriter, a_tree
 from runlore.wire import spool
 
 OFFLINE = """
@@ -117,3 +124,134 @@ def test_a_folder_that_does_not_exist_is_refused(world: World) -> None:
     done = world.sync("/nowhere")
     assert done.returncode == 1
     assert "expected a folder with spools" in done.stderr
+
+
+def test_a_spool_in_which_nothing_stands_yet_is_not_spoken_of(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "with-empty")
+    path.with_name("just-made.rlspool").touch()
+    done = world.sync()
+    assert "just-made" not in done.stdout
+    assert "100 points" in done.stdout
+    for spool_file in world.home.rglob("*.rlspool"):
+        spool_file.write_bytes(b"")
+    done = world.sync()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing to deliver in" in done.stdout
+
+
+def an_orphan(staging: Path, home: Path, *, url: str) -> StagedWriter:
+    """Leave a tree whose program and sender are gone, with one row in it."""
+    gone = subprocess.Popen(["sleep", "60"])
+    root = staging / f"runlore-{os.getuid()}"
+    root.mkdir(parents=True, mode=0o700)
+    writer = StagedWriter(a_tree(root, gone.pid), url=url, home=home, pid=gone.pid)
+    writer.log({"loss": 1.0}, 0)
+    gone.kill()
+    gone.wait()
+    return writer
+
+
+def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) -> None:
+    orphan = an_orphan(tmp_path / "staging", tmp_path, url="http://127.0.0.1:9")
+    with ServerProcess(tmp_path) as server:
+        run = "/api/v1/projects/local/digits/runs/run1"
+        until(lambda: server.get(run).status == 200)
+        until(lambda: not orphan.tree.exists())
+        out, err = server.stop()
+    assert "1 spool waits on this machine and will be delivered now" in out
+    assert err == ""
+    with ServerProcess(tmp_path) as server:
+        out, _ = server.stop()
+    assert "on this machine and will be delivered" not in out
+
+
+def begin_at(world: World, server: ServerProcess, run: str) -> str:
+    """Deliver a part of a run to a server, which then goes away; return what its end said."""
+    program = world.start(
+        f"import runlore\nrun = runlore.init(id={run!r}, project='two')\n"
+        "for step in range(100):\n    run.log({'loss': step})\n"
+        "assert run.flush(20)\nprint('flushed', flush=True)\ninput()\n"
+        "for step in range(100):\n    run.log({'loss': 100 + step})\n",
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "flushed\n"
+    sender = world.sender()
+    server.kill()
+    _, err = program.communicate("\n", timeout=30)
+    assert program.returncode == 0
+    os.kill(sender, signal.SIGTERM)
+    return err
+
+
+def rows_at(server: ServerProcess, run: str) -> list[object]:
+    return [row["loss"] for row in Api(server.url).run(f"two/{run}").scan_history(["loss"])]
+
+
+def test_a_run_that_one_server_has_begun_to_take_goes_to_another_only_when_named(
+    tmp_path: Path,
+) -> None:
+    first, second = ServerProcess(tmp_path / "a"), ServerProcess(tmp_path / "b")
+    first.start()
+    world = World(first.url, tmp_path / "home")
+    try:
+        with second:
+            begin_at(world, first, "halved")
+            done = world.sync("--url", second.url)
+            assert (done.returncode, done.stderr) == (0, "")
+            left_out = f"1 spool left out, begun by another server at {first.url}"
+            assert left_out in done.stdout
+            assert second.get("/api/v1/projects/local/two/runs/halved").status == 404
+            with first:
+                for _ in range(2):
+                    done = world.sync()
+                    assert (done.returncode, done.stderr) == (0, "")
+                    assert rows_at(first, "halved") == list(range(200))
+                assert "nothing new" in done.stdout
+                # Back at the other one, it is still the first one's.
+                assert left_out in world.sync("--url", second.url).stdout
+            for _ in range(2):
+                done = world.sync(str(world.home / "spool"), "--url", second.url)
+                assert (done.returncode, done.stderr) == (0, "")
+                assert rows_at(second, "halved") == list(range(200))
+            assert "nothing new" in done.stdout
+    finally:
+        world.close()
+
+
+def test_what_an_emptied_server_had_goes_to_it_again_only_when_named(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "a") as server:
+        world = World(server.url, tmp_path / "home")
+        world.run("import runlore\nrun = runlore.init(id='old', project='two')\nrun.log({'a': 1})")
+        world.settle()
+        server.stop()
+        shutil.rmtree(tmp_path / "a")
+        server.start()
+        try:
+            assert "left out, begun by another server" in world.sync().stdout
+            assert server.get("/api/v1/projects/local/two/runs/old").status == 404
+            done = world.sync(str(world.home / "spool"))
+            assert "delivered" in done.stdout
+            assert server.get("/api/v1/projects/local/two/runs/old").json["state"] == "finished"
+            assert "nothing new" in world.sync().stdout
+        finally:
+            world.close()
+
+
+def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
+    world: World, real_server: ServerProcess
+) -> None:
+    an_offline_spool(world, "unwanted")
+    assert world.sync().returncode == 0
+    run = "/api/v1/projects/local/faults/runs/unwanted"
+    assert real_server.request("DELETE", run).status in (200, 204)
+    done = world.sync(str(world.home / "spool"))
+    assert "nothing new" in done.stdout
+    for ack in world.home.rglob("*.ack"):
+        ack.unlink()
+    for _ in range(2):
+        done = world.sync()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"the run was deleted on {real_server.url}" in done.stdout
+        assert "waits" not in done.stdout

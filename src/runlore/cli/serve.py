@@ -17,8 +17,10 @@ import typer
 
 from runlore import settings
 from runlore.cli.console import emit
+from runlore.cli.sync import own_folders
 from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.staging import staging_roots
+from runlore.sdk.sync import waiting_writers
 
 if TYPE_CHECKING:
     from runlore.server.backend import Backend
@@ -62,7 +64,8 @@ def serve(
         key, is_new = (None, False)
         if host not in _LOOPBACK:
             key, is_new = shared_key(folder / "key")
-        waiting = waiting_spools(home)
+        roots = staging_roots(found.staging, found.home)
+        waiting = waiting_writers(own_folders(found.home), roots)
         address = _address(host, listener.getsockname()[1])
         text = greeting(
             public_url or address,
@@ -71,7 +74,6 @@ def serve(
             key_file=folder / "key" if key else None,
             new_key=key if is_new else None,
         )
-        is_sync_needed = waiting > 0 or bool(staging_roots(found.staging, found.home))
         # The child delivers to where this server listens, whatever others call it.
         local = _address("127.0.0.1" if host in ("0.0.0.0", "::") else host, _port(listener))
         _run(
@@ -79,7 +81,7 @@ def serve(
             Access(key),
             listener,
             public_url=public_url,
-            on_ready=lambda: _announce(text, local, key, is_needed=is_sync_needed),
+            on_ready=lambda: _announce(text, local, key, is_needed=waiting > 0),
         )
     finally:
         backend.close()
@@ -128,20 +130,6 @@ def _check_url(public_url: str) -> None:
         raise UsageError(
             f"--public-url must be an address such as http://runs.example.org, got {public_url!r}"
         )
-
-
-def waiting_spools(home: Path) -> int:
-    """Count the spools of this machine that no server has acknowledged to their end."""
-    import json
-
-    waiting = 0
-    for spool in (home / "spool").glob("**/*.rlspool"):
-        try:
-            ack = json.loads(spool.with_suffix(".ack").read_bytes())
-            waiting += not (isinstance(ack, dict) and ack.get("finished"))
-        except (OSError, ValueError):
-            waiting += 1
-    return waiting
 
 
 def listen(host: str, port: int) -> socket.socket:

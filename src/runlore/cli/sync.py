@@ -10,7 +10,7 @@ import typer
 
 from runlore import settings as settings_table
 from runlore.sdk.settle import ack_path, local_spool_folder
-from runlore.sdk.staging import read_object, staging_roots
+from runlore.sdk.staging import is_private, read_object, staging_roots
 from runlore.sdk.sync import Delivery, Syncer, settle_orphans, spool_files
 
 EXIT_SERVER = 3
@@ -35,11 +35,8 @@ def sync(
     found = settings_table.load(url=url)
     roots = staging_roots(found.staging, found.home)
     troubles = list(settle_orphans(roots))
-    folders = paths or [
-        folder
-        for folder in (os.path.join(found.home, "spool"), local_spool_folder())
-        if os.path.isdir(folder)
-    ]
+    own = own_folders(found.home)
+    folders = paths or own
     files = spool_files(folders)
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"
     syncers: dict[str, Syncer] = {}
@@ -47,7 +44,9 @@ def sync(
     elsewhere: list[str] = []
     for path in files:
         known = read_object(ack_path(path)).get("url")
-        where = known if isinstance(known, str) and not is_chosen else found.url
+        # In somebody else's folder an address may be a trap for the key.
+        is_own = any(os.path.realpath(path).startswith(folder + "/") for folder in own)
+        where = known if isinstance(known, str) and is_own and not is_chosen else found.url
         if where not in syncers:
             syncers[where] = Syncer(where, found.api_key, roots)
         other = None if paths else syncers[where].belongs_elsewhere(path)
@@ -66,6 +65,15 @@ def sync(
         typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if troubles or any(delivery.trouble for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
+
+
+def own_folders(home: str) -> list[str]:
+    """Return the folders of this user's spools, as they are without links."""
+    local = local_spool_folder()
+    found = [os.path.join(home, "spool")]
+    if is_private(os.path.dirname(local)):
+        found.append(local)
+    return [os.path.realpath(folder) for folder in found if os.path.isdir(folder)]
 
 
 def as_line(url: str, delivery: Delivery) -> str:
@@ -95,8 +103,8 @@ def summary(
             lines += [f"    {_file(d)}: {d.notice}" for d in found if d.notice]
             lines += [f"    {d.trouble}" for d in _once_each(found)]
     lines += [
-        f"runlore: {_count(elsewhere.count(url), 'spool')} left out, begun at {url}; "
-        "to deliver such here too, name the folder"
+        f"runlore: {_count(elsewhere.count(url), 'spool')} left out, begun by another server "
+        f"at {url}; to deliver such here too, name the folder"
         for url in dict.fromkeys(elsewhere)
     ]
     lines += [f"runlore: {trouble}" for trouble in troubles]

@@ -24,6 +24,10 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 SMALL_BYTES = 300
 """Below this, compressing costs more than it saves."""
 
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_SAID = 300
+"""Characters of a server's sentence that are passed on."""
+
 SPOOL_TYPE = "application/vnd.runlore.spool"
 
 
@@ -32,7 +36,8 @@ class Verdict(NamedTuple):
 
     `next` is where to go on, None to stay. `stop` ends the stream's delivery for good, with the
     reason in `error`. `wait_seconds` is how long the server wants to be left alone; None lets the
-    caller back off. `is_too_large` asks for smaller pieces.
+    caller back off. `is_too_large` asks for smaller pieces. `is_refusal` says that the trouble is
+    this stream's alone.
     """
 
     next: int | None = None
@@ -43,6 +48,7 @@ class Verdict(NamedTuple):
     is_deleted: bool = False
     is_too_large: bool = False
     is_trouble: bool = False
+    is_refusal: bool = False
     wait_seconds: float | None = None
 
 
@@ -59,14 +65,14 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     body = _object(answer.body)
     detail = _text(body.get("detail")) or f"{url} answered {answer.status}"
     reached = body.get("next")
-    server = body.get("server")
+    server = _text(body.get("server"))
     if answer.status in (200, 409):
         is_sane = (
             type(reached) is int
             and 0 <= reached <= tail
             and (reached >= offset if answer.status == 200 else reached != offset)
         )
-        if not is_sane or not isinstance(server, str):
+        if not is_sane or server is None:
             return _garbage(answer, url, offset, length)
         points = body.get("points")
         assert isinstance(reached, int)
@@ -74,6 +80,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
             return Verdict(
                 server=server,
                 is_trouble=True,
+                is_refusal=True,
                 error=f"{url} took none of the {length} bytes at byte {offset}",
             )
         return Verdict(next=reached, server=server, points=points if type(points) is int else None)
@@ -95,12 +102,22 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     if answer.status == 413:
         return Verdict(error=detail, is_too_large=True)
     if answer.status in (400, 404, 415, 422):
-        return Verdict(error=detail, is_trouble=True, wait_seconds=REFUSED_SECONDS)
+        return Verdict(
+            error=detail, is_trouble=True, is_refusal=True, wait_seconds=REFUSED_SECONDS
+        )
     if answer.status in (429, 503):
         return Verdict(
             error=f"{url} is busy ({answer.status})",
             is_trouble=True,
             wait_seconds=_retry_after(answer.headers.get("retry-after", "")),
+        )
+    if answer.status in (301, 302, 303, 307, 308):
+        # Not followed: it would take the key to wherever somebody says.
+        return Verdict(
+            error=f"{url} sends us on to {_text(answer.headers.get('location'))}; "
+            "set RUNLORE_URL to the address of the server itself",
+            is_trouble=True,
+            wait_seconds=REFUSED_SECONDS,
         )
     return _garbage(answer, url, offset, length)
 
@@ -149,7 +166,7 @@ class Server:
     Attributes:
         error: why nothing could be delivered the last time, or None.
         ready_at: the monotonic time before which it is left alone.
-        reached_at: the monotonic time at which it last took something.
+        reached_at: the monotonic time at which it last took something new.
     """
 
     def __init__(self, url: str, api_key: str) -> None:
@@ -237,6 +254,7 @@ class Deliverer:
         self.streams: tuple[Stream, ...] = ()
         self._disk = disk
         self._encoder = Encoder()
+        self._turn = 0
         self._servers: dict[tuple[str, str], Server] = {}
         # Wakes this thread; guards nothing else.
         self._news = threading.Condition()
@@ -282,7 +300,10 @@ class Deliverer:
     def deliver_due(self) -> float | None:
         """Post what is due; return after how many seconds something will be, None for never."""
         soonest: float | None = None
-        for stream in self.streams:
+        # Each begins once: one whose posts always fail must not use up every good moment.
+        self._turn += 1
+        first = self._turn % max(1, len(self.streams))
+        for stream in self.streams[first:] + self.streams[:first]:
             if stream.is_delivered or self._is_closing:
                 continue
             try:
@@ -359,10 +380,17 @@ class Deliverer:
             # Knock with what there is: perhaps the server that has the rest comes back.
             stream.server_error = fetched.error
             stream.knock_at = stream.staged.first
-            stream.wait_until = time.monotonic() + REFUSED_SECONDS
+            stream.knocked = max(time.monotonic(), stream.knocked + REFUSED_SECONDS)
+            stream.wait_until = stream.knocked
         return fetched.data
 
     def _obey(self, stream: Stream, server: Server, verdict: Verdict, length: int) -> None:
+        if verdict.is_refusal:
+            # Others may be welcome.
+            server.works()
+            stream.server_error = verdict.error
+            stream.wait_until = time.monotonic() + (verdict.wait_seconds or MAX_DELAY_SECONDS)
+            return
         if verdict.is_trouble:
             server.fails(verdict.error or "", verdict.wait_seconds)
             stream.server_error = server.error
@@ -375,9 +403,11 @@ class Deliverer:
                 stream.stopped = f"{verdict.error}; one frame has {length} bytes"
             stream.limit = max(1, length // 2)
         if verdict.next is not None:
-            if verdict.next > stream.next:
+            if verdict.next > stream.reached:
+                # Not what a server forgets and takes again: that could go on for ever.
+                stream.reached = verdict.next
                 server.reached_at = time.monotonic()
-            else:
+            if verdict.next <= stream.next:
                 # A server that sends us back again and again gets no busy loop.
                 stream.wait_until = time.monotonic() + FIRST_DELAY_SECONDS
             stream.next = verdict.next
@@ -400,15 +430,20 @@ def _garbage(answer: Answer, url: str, offset: int, length: int) -> Verdict:
 
 
 def _object(body: bytes) -> dict[str, object]:
+    if len(body) > MAX_ANSWER_BYTES:
+        return {}
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    # It ends up in a terminal, which obeys control characters.
+    return "".join(c if c.isprintable() else " " for c in value[:MAX_SAID])
 
 
 def _retry_after(text: str) -> float | None:

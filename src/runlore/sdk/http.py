@@ -4,10 +4,13 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runlore.errors import UnavailableError, UsageError
 from runlore.settings import URL
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
@@ -70,6 +73,7 @@ class Connection:
         self._connect_seconds = connect_seconds
         self._answer_seconds = answer_seconds
         self._socket: socket.socket | None = None
+        self._tls: SSLContext | None = None
 
     def request(
         self, method: str, path: str, *, headers: Mapping[str, str], body: bytes = b""
@@ -102,6 +106,12 @@ class Connection:
             ) from error
         except (OSError, UnicodeError) as error:
             self.close()
+            distrust = getattr(error, "verify_message", None)
+            if distrust is not None:
+                raise UnavailableError(
+                    f"{self.url} shows a certificate that is not trusted ({distrust}); name the "
+                    "file of the CA that vouches for it in SSL_CERT_FILE"
+                ) from error
             text = getattr(error, "strerror", None) or str(error)
             raise UnavailableError(f"cannot reach {self.url}: {text}") from error
 
@@ -149,10 +159,13 @@ class Connection:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not address.is_secure:
             return plain
-        import ssl
-
         try:
-            return ssl.create_default_context().wrap_socket(plain, server_hostname=address.host)
+            if self._tls is None:
+                import ssl
+
+                # Kept: reading all the CAs takes 20 ms.
+                self._tls = ssl.create_default_context()
+            return self._tls.wrap_socket(plain, server_hostname=address.host)
         except OSError:
             plain.close()
             raise

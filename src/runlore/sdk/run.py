@@ -284,7 +284,10 @@ class Run:
         ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
+        trouble = None if ack is None else ack.error
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
+        if not is_settled and self._launcher is not None and not self._launcher.is_alive():
+            trouble = "no sender stays alive to take it"
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -294,7 +297,7 @@ class Run:
                     delivered=delivered,
                     lost=rows.gap_points,
                     is_offline=is_offline,
-                    trouble="the sender has not started" if ack is None else ack.error,
+                    trouble=trouble,
                     spool=self._spool_folder() if is_settled else self._folder,
                     is_settled=is_settled,
                 ),

@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import time
+from contextlib import suppress
 
 if __name__ == "__main__":
     # Nothing else has put the package on the path: see -S.
@@ -138,8 +139,15 @@ class Tree:
         del self.streams[os.path.basename(folder)]
 
     def remove(self) -> bool:
-        """Remove the tree, unless somebody joined it meanwhile; tell whether it is gone."""
+        """Remove the tree, unless somebody joined it meanwhile; tell whether it is gone.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
         gone = os.path.join(os.path.dirname(self.folder), f".{os.path.basename(self.folder)}.gone")
+        if os.path.isdir(gone) and not _writers_in(gone):
+            # A sender was killed while it did this.
+            _remove_folder(gone)
         os.rename(self.folder, gone)
         if _writers_in(gone):
             os.rename(gone, self.folder)
@@ -167,8 +175,12 @@ def lock_tree(folder: str) -> int | None:
 
 def find_orphans(root: str) -> list[Tree]:
     """Lock and return the trees whose program and sender are both gone."""
-    orphans = []
-    for name in sorted(os.listdir(root)):
+    orphans: list[Tree] = []
+    try:
+        names = sorted(os.listdir(root))
+    except OSError:
+        return orphans
+    for name in names:
         pid, _, start = name.partition("-")
         if not pid.isdecimal() or not start.isdecimal() or not is_gone(int(pid), int(start)):
             continue
@@ -306,7 +318,11 @@ class Sender:
             self.settler.has_noted(stream) or self.settler.refuses(stream)
         ):
             process = tree.process_of(stream)
-            tree.drop(stream)
+            try:
+                tree.drop(stream)
+            except OSError:
+                # Perhaps the next time; nothing depends on it.
+                return
             if process.has_ended:
                 self._forget(tree, process)
             self._share_streams()
@@ -331,7 +347,7 @@ class Sender:
         if self._terminated_at is not None and now - self._terminated_at > TERM_SECONDS:
             return True
         for tree in list(self.trees):
-            if tree.program.is_gone and not tree.streams and tree.remove():
+            if tree.program.is_gone and not tree.streams and _is_rid_of(tree):
                 self.trees.remove(tree)
         if not self.trees:
             return True
@@ -350,9 +366,10 @@ class Sender:
         for tree in list(self.trees):
             for stream in list(tree.streams.values()):
                 if stream.staged.is_ended and stream.settled >= stream.staged.tail:
-                    tree.drop(stream)
+                    with suppress(OSError):
+                        tree.drop(stream)
             if not tree.streams:
-                tree.remove()
+                _is_rid_of(tree)
 
     def _wait(self) -> bool:
         """Wait for a tick, a wake or a death; tell whether it was a wake."""
@@ -381,6 +398,15 @@ class Sender:
     def _terminate(self, number: int, frame: object) -> None:
         self._is_terminated = True
         os.write(self._wake, b"t")
+
+
+def _is_rid_of(tree: Tree) -> bool:
+    """Remove a tree; tell whether there is nothing more to do about it."""
+    try:
+        return tree.remove()
+    except OSError:
+        # Gone already, or not ours to remove: a folder too many is no reason to stay.
+        return True
 
 
 def _writers_in(tree: str) -> list[str]:

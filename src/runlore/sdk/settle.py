@@ -6,19 +6,34 @@ nothing else.
 
 import errno
 import json
+import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
-from runlore.sdk.staging import HEAD_BYTES, Fetched, Stream, Target, cut, read_object, write_whole
+from runlore.errors import DamageError
+from runlore.sdk.staging import (
+    HEAD_BYTES,
+    Fetched,
+    Stream,
+    Target,
+    cut,
+    is_private,
+    read_object,
+    write_whole,
+)
+from runlore.wire import spool
 
 SETTLE_SECONDS = 0.25
 SYNC_SECONDS = 5.0
 STUCK_SECONDS = 1.0
 MAX_DELAY_SECONDS = 5.0
 KEEP_SECONDS = 24 * 3600
+TIDY_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+TIDY_EVERY_SECONDS = 3600
 COPY_BYTES = 256 * 1024
 
 NETWORK_FILESYSTEMS = frozenset(
@@ -75,12 +90,18 @@ def filesystem_of(path: str, mounts: str) -> str:
 
 def make_private_folder(path: str) -> None:
     """Make the folder of a spool file; refuse a local temporary one that others may enter."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    # os.makedirs would leave those between open to others.
+    missing = []
+    folder = path
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
     root = os.path.dirname(local_spool_folder())
-    if path.startswith(root + "/"):
-        found = os.lstat(root)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise PermissionError(1, f"{root} belongs to somebody else")
+    if path.startswith(root + "/") and not is_private(root):
+        raise PermissionError(1, f"{root} must belong to you alone, with mode 0700")
 
 
 def ack_path(spool: str) -> str:
@@ -149,9 +170,10 @@ class Settler:
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """End the thread after the stream that it is at."""
+        """End the thread after the stream that it is at, and wait for that, but not for long."""
         self._is_closing = True
         self.wake()
+        self._thread.join(CLOSE_SECONDS)
 
     def nudge(self) -> None:
         """Say that there is something to settle, together with what comes soon after it."""
@@ -163,7 +185,8 @@ class Settler:
         return stream.noted == self._state(stream)
 
     def _run(self) -> None:
-        remove_finished_at = time.monotonic() + 10.0
+        tidy_at = time.monotonic() + TIDY_SECONDS
+        target: Target | None = None
         while not self._is_closing:
             with self._news:
                 if not self._has_news and not self._has_backlog():
@@ -172,12 +195,15 @@ class Settler:
                     self._news.wait(SETTLE_SECONDS)
                 self._has_news = False
             for stream in self.streams:
+                target = stream.target
                 self._busy_since = time.monotonic()
                 self.attend(stream)
                 self._busy_since = None
-            if remove_finished_at <= time.monotonic() and self.streams:
-                remove_finished_at = float("inf")
-                remove_finished(self.streams[0].target)
+            if target is not None and tidy_at <= time.monotonic():
+                tidy_at = math.inf
+                remove_finished(target)
+        if target is not None and tidy_at < math.inf:
+            remove_finished(target)
 
     def _has_backlog(self) -> bool:
         return any(
@@ -237,7 +263,8 @@ class Settler:
                 # What was freed while the disk refused leaves a hole: offsets are identities.
                 at = max(at, staged.first)
                 try:
-                    data = staged.read(at, COPY_BYTES)
+                    # A disk that was full may have taken half a frame.
+                    data = staged.copy(at, COPY_BYTES)
                 except LookupError as error:
                     if at < staged.first:
                         continue
@@ -282,15 +309,16 @@ class Settler:
     def _read_back(self, stream: Stream, offset: int) -> Fetched:
         try:
             with open(self._path(stream), "rb") as file:
-                data = read_piece(file.fileno(), offset, stream.limit)
+                data = _good(read_piece(file.fileno(), offset, stream.limit), offset)
         except OSError as error:
             return Fetched(offset, b"", f"cannot read the spool: {error.strerror}")
         if not data:
             return Fetched(
                 offset,
                 b"",
-                f"{stream.target.url} wants the stream from byte {offset} on, which was removed "
-                "when a server had it; is this another server or an older backup?",
+                f"{stream.target.url} wants the stream from byte {offset} on, which is neither in "
+                "memory nor on the disk any more: a server had it; is this another server or an "
+                "older backup?",
             )
         return Fetched(offset, data)
 
@@ -304,13 +332,31 @@ def read_piece(fd: int, offset: int, limit: int) -> bytes:
     return data[:taken] if taken <= len(data) else b""
 
 
+def _good(data: bytes, offset: int) -> bytes:
+    """Return the frames before the first damaged one: the edge of a hole is not the stream."""
+    end = offset
+    with suppress(DamageError):
+        for frame in spool.whole_frames(data, offset=offset):
+            end = frame.end
+    return data[: end - offset]
+
+
 def remove_finished(target: Target) -> None:
-    """Remove the spools of this host that a server has had whole for a day."""
+    """Remove the spools of this host that a server has had whole for a day; look once an hour."""
     home = spool_folder(target.home, is_online=target.mode == "online")
-    for path in list(spools_in(os.path.join(home, target.host))):
+    folder = os.path.join(home, target.host)
+    mark = os.path.join(folder, ".tidied")
+    now = time.time()
+    try:
+        if os.path.exists(mark) and abs(now - os.stat(mark).st_mtime) < TIDY_EVERY_SECONDS:
+            return
+        write_whole(mark, b"")
+    except OSError:
+        return
+    for path in list(spools_in(folder)):
         ack = ack_path(path)
         try:
-            is_old = time.time() - os.stat(ack).st_mtime > KEEP_SECONDS
+            is_old = now - max(os.stat(ack).st_mtime, os.stat(path).st_mtime) > KEEP_SECONDS
             if is_old and read_object(ack).get("finished") is True:
                 os.unlink(path)
                 os.unlink(ack)

@@ -5,7 +5,9 @@ No file is kept open between two calls, so that 64 writers need no more descript
 """
 
 import json
+import math
 import os
+import stat
 import struct
 import threading
 import time
@@ -87,15 +89,38 @@ def start_of(pid: int) -> int | None:
 
 
 def staging_roots(staging: str, home: str) -> list[str]:
-    """Return the folders in which trees of this user may lie, the likeliest first."""
+    """Return the folders in which trees of this user lie, the likeliest first.
+
+    What others may enter is left out: who can write there could name any file as a tree's.
+    """
     name = f"runlore-{os.getuid()}"
     folders = [os.path.join(staging, name)] if staging else [f"/dev/shm/{name}"]
-    return [path for path in (*folders, os.path.join(home, "staging")) if os.path.isdir(path)]
+    return [path for path in (*folders, os.path.join(home, "staging")) if is_private(path)]
+
+
+def is_private(path: str) -> bool:
+    """Tell whether a path is a folder, no link, which belongs to this user alone."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0
+    )
 
 
 def is_gone(pid: int, start: int) -> bool:
     """Tell whether a process has ended; another one may bear its number by now."""
-    return start_of(pid) != start
+    found = start_of(pid)
+    if found is not None or os.path.isdir("/proc/self"):
+        return found != start
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return False
 
 
 def segment_name(offset: int) -> str:
@@ -106,7 +131,7 @@ def segment_name(offset: int) -> str:
 def write_whole(path: str, content: bytes) -> None:
     """Put a small file in place at once: a reader sees the old one or the new one."""
     fresh = f"{path}.new{os.getpid()}"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, content)
     finally:
@@ -133,7 +158,11 @@ def cut(data: bytes, *, offset: int, limit: int) -> int:
     size = len(data)
     taken = 0
     while at + _FRAME_HEAD.size <= size:
-        at += _FRAME_HEAD.size + int(_LENGTH.unpack_from(data, at)[0])
+        length = int(_LENGTH.unpack_from(data, at)[0])
+        if length == 0:
+            # Nothing more, or a hole.
+            break
+        at += _FRAME_HEAD.size + length
         if at > limit and taken:
             break
         taken = at
@@ -194,13 +223,45 @@ class Staged:
             OSError: a segment cannot be read.
         """
         left = self.tail - offset
-        data = self._read(offset, min(max(limit, HEAD_BYTES), left))
+        data = self.copy(offset, min(max(limit, HEAD_BYTES), left))
         if len(data) >= left and left <= limit:
             return data
         taken = cut(data, offset=offset, limit=limit)
         if taken <= len(data):
             return data[:taken]
-        return data + self._read(offset + len(data), taken - len(data))
+        return data + self.copy(offset + len(data), taken - len(data))
+
+    def copy(self, offset: int, count: int) -> bytes:
+        """Read so many bytes, or as many as there are, wherever frames begin and end.
+
+        Raises:
+            LookupError: `offset` lies before what is still in staging.
+            OSError: a segment cannot be read.
+        """
+        parts: list[bytes] = []
+        with self._lock:
+            segments = [*self._segments, self.tail]
+        if count <= 0:
+            return b""
+        if not segments or offset < segments[0]:
+            raise LookupError(f"byte {offset} is not in staging any more")
+        for start, end in zip(segments, segments[1:], strict=False):
+            if end <= offset or count <= 0:
+                continue
+            try:
+                fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
+            except FileNotFoundError:
+                raise LookupError(f"byte {offset} is not in staging any more") from None
+            try:
+                piece = os.pread(fd, min(count, end - offset), offset - start)
+            finally:
+                os.close(fd)
+            parts.append(piece)
+            offset += len(piece)
+            count -= len(piece)
+            if offset < end:
+                break
+        return b"".join(parts)
 
     def free(self, until: int) -> None:
         """Remove the segments that end at or before a byte.
@@ -302,32 +363,6 @@ class Staged:
             self._segments.append(self.tail)
         return True
 
-    def _read(self, offset: int, count: int) -> bytes:
-        parts: list[bytes] = []
-        with self._lock:
-            segments = [*self._segments, self.tail]
-        if count <= 0:
-            return b""
-        if not segments or offset < segments[0]:
-            raise LookupError(f"byte {offset} is not in staging any more")
-        for start, end in zip(segments, segments[1:], strict=False):
-            if end <= offset or count <= 0:
-                continue
-            try:
-                fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_RDONLY)
-            except FileNotFoundError:
-                raise LookupError(f"byte {offset} is not in staging any more") from None
-            try:
-                piece = os.pread(fd, min(count, end - offset), offset - start)
-            finally:
-                os.close(fd)
-            parts.append(piece)
-            offset += len(piece)
-            count -= len(piece)
-            if offset < end:
-                break
-        return b"".join(parts)
-
 
 class Fetched(NamedTuple):
     """Bytes of a stream read back from the disk, or why they are not there."""
@@ -348,8 +383,9 @@ class Stream:
         path: its spool file, once there is one.
         synced_at: the monotonic time of its last fdatasync.
         noted: what `.ack` says: `next`, and whether that is the end; `noted_at` is when.
-        next: the byte up to which a server has it.
+        next: the byte up to which a server has it; `reached` is the furthest that ever was.
         knock_at: where to try instead of `next`, whose bytes are not here any more.
+        knocked: when that was done or will be.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
         fetch_at: the byte that the delivering thread wants read back from the disk.
@@ -361,6 +397,7 @@ class Stream:
         self.staged = Staged(folder)
         known = read_object(os.path.join(folder, "ack"))
         self.next = _int(known.get("next"))
+        self.reached = self.next
         self.points = _int(known.get("points"))
         server = known.get("server")
         self.server: str | None = server if isinstance(server, str) else None
@@ -372,6 +409,7 @@ class Stream:
         self.urgent = 0
         self.limit = PIECE_BYTES
         self.knock_at: int | None = None
+        self.knocked = -math.inf
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None
@@ -428,14 +466,13 @@ class Stream:
 
 def lost_payload(signal: int | None) -> bytes:
     """Encode what ends the stream of a process that ended without ending it."""
-    return spool.encode_json(
-        spool.LOST,
-        {
-            "signal": signal,
-            "time_ns": time.time_ns(),
-            "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        },
-    )
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    content = {
+        "signal": signal,
+        "time_ns": time.time_ns(),
+        "boot_ns": time.clock_gettime_ns(clock),
+    }
+    return spool.encode_json(spool.LOST, content)
 
 
 def read_header(data: bytes) -> dict[str, object]:
@@ -446,7 +483,13 @@ def read_header(data: bytes) -> dict[str, object]:
     """
     for frame in spool.whole_frames(data, offset=0):
         if frame.kind == spool.HEADER:
-            return dict(spool.decode_json(frame.payload))
+            try:
+                return dict(spool.decode_json(frame.payload))
+            except (ValueError, RecursionError) as error:
+                raise DamageError(
+                    f"expected a JSON object in the header frame, got {type(error).__name__}",
+                    offset=frame.offset,
+                ) from error
         break
     raise DamageError("expected the header frame at byte 8", offset=len(spool.PREAMBLE))
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -22,11 +22,11 @@ from runlore.sdk.staging import (
     read_object,
     start_of,
 )
+from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 
 PATIENCE_SECONDS = 5.0
 SETTLE_SECONDS = 10.0
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Delivery(NamedTuple):
@@ -84,6 +84,8 @@ def settle_orphans(roots: Sequence[str]) -> Iterator[str]:
 def spool_files(paths: Sequence[str]) -> list[str]:
     """Return the spool files in folders and below, or named themselves, each once.
 
+    Those in which nothing stands yet are left out.
+
     Raises:
         UsageError: there is no such file or folder.
     """
@@ -97,7 +99,23 @@ def spool_files(paths: Sequence[str]) -> list[str]:
             raise UsageError(
                 f"expected a folder with spools or a file ending in .rlspool, got {path!r}"
             )
-    return list(found)
+    return [path for path in found if _size(path)]
+
+
+def waiting_writers(folders: Sequence[str], roots: Sequence[str]) -> int:
+    """Count the writers of which no server has acknowledged all, on the disk or in memory."""
+    waiting = set()
+    for folder in folders:
+        for path in spools_in(folder):
+            if _size(path) and read_object(ack_path(path)).get("finished") is not True:
+                waiting.add(os.path.basename(path).removesuffix(".rlspool"))
+    for root in roots:
+        for tree in find_orphans(root):
+            tree.find_streams()
+            targets = [stream.target for stream in tree.streams.values()]
+            waiting.update(t.writer for t in targets if is_gone(t.pid, t.start))
+            os.close(tree.lock)
+    return len(waiting)
 
 
 class Syncer:
@@ -114,19 +132,20 @@ class Syncer:
     def belongs_elsewhere(self, path: str) -> str | None:
         """Return the address of the other server that has some of a spool already, or None."""
         known = read_object(ack_path(path))
-        url, server = known.get("url"), known.get("server")
-        if not isinstance(url, str) or url == self.url or not known.get("next"):
+        url = known.get("url")
+        if not isinstance(url, str) or not known.get("next"):
             return None
-        if self._identity is None:
-            self._identity = self._server.ask_identity() or ""
-        return None if server == self._identity else url
+        # An unfinished run follows its address, as its sender does.
+        if url == self.url and known.get("finished") is not True:
+            return None
+        return None if self._has_taken(known) else url
 
     def deliver(self, path: str) -> Delivery:
         """Deliver what of one file the server does not have."""
-        size = os.path.getsize(path)
+        size = _size(path)
         name = os.path.basename(path).removesuffix(".rlspool")
         known = read_object(ack_path(path))
-        is_same = known.get("url") == self.url or known.get("server") == self._identity
+        is_same = bool(known) and self._has_taken(known)
         is_noted = known.get("finished") is True
         reached = known.get("next") if is_same else None
         start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
@@ -161,6 +180,14 @@ class Syncer:
         """Close the connection."""
         self._server.close()
 
+    def _has_taken(self, known: Mapping[str, object]) -> bool:
+        """Tell whether an ack on the disk speaks of this server; absent, by its address."""
+        if self._identity is None:
+            self._identity = self._server.ask_identity() or ""
+        if not self._identity:
+            return known.get("url") == self.url
+        return known.get("server") == self._identity
+
     def _post_all(self, fd: int, target: Target, extent: Extent, found: Delivery) -> Delivery:
         at, sent, limit = found.reached, 0, PIECE_BYTES
         points, server, trouble = found.points, None, None
@@ -179,6 +206,9 @@ class Syncer:
                 trouble = self._wait(str(error), None, patient_until)
                 continue
             verdict = judge(answer, url=self.url, offset=at, length=len(data), tail=2**63)
+            if verdict.is_refusal:
+                trouble = verdict.error
+                continue
             if verdict.is_trouble:
                 trouble = self._wait(verdict.error or "", verdict.wait_seconds, patient_until)
                 continue
@@ -193,6 +223,9 @@ class Syncer:
             server = verdict.server or server
             points = verdict.points if verdict.points is not None else points
             is_deleted = verdict.is_deleted
+            if verdict.is_deleted:
+                found = found._replace(notice=verdict.error)
+                break
             if verdict.stop:
                 trouble = verdict.error
         if server is not None or is_deleted:
@@ -226,16 +259,15 @@ class Syncer:
         header = read_header(os.pread(fd, 65536, 0))
         if header.get("host") != os.uname().nodename:
             return False
-        with open(BOOT_ID, encoding="ascii") as file:
-            boot = file.read().strip()
-        if header.get("boot") != boot:
+        if header.get("boot") != boot_id():
             return bool(header.get("boot"))
         started = start_of(target.pid)
+        if started is None:
+            return is_gone(target.pid, 0)
         began_ns = header.get("boot_ns")
-        if started is None or not isinstance(began_ns, int):
-            return started is None
         # Another process bears the number if it started after the stream did.
-        return started / os.sysconf("SC_CLK_TCK") > began_ns / 1e9 + 1.0
+        started_ns = started * 10**9 // os.sysconf("SC_CLK_TCK")
+        return isinstance(began_ns, int) and started_ns > began_ns + 10**9
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:
@@ -289,7 +321,7 @@ def _only(fd: int) -> Iterator[None]:
 
 
 def _target(fd: int, url: str) -> Target:
-    header = read_header(read_piece(fd, 0, 65536))
+    header = read_header(read_piece(fd, 0, 65536) or os.pread(fd, 65536, 0))
     texts = {name: str(header.get(name, "")) for name in ("owner", "project", "run", "writer")}
     run_ref(texts["owner"], texts["project"], texts["run"])
     run_ref("local", "writer", texts["writer"])
@@ -326,6 +358,14 @@ def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
             yield f"{staged.folder} stays in memory: {stream.disk_error}"
     if not tree.streams:
         tree.remove()
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; none if somebody has removed it."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def _count(value: object) -> int:

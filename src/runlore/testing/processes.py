@@ -22,15 +22,29 @@ def until(
         time.sleep(0.005)
 
 
+_PATIENT = """
+import sys
+sys.path.insert(0, {!r})
+import runlore.sdk.sender as sender
+sender.LINGER_SECONDS = {}
+raise SystemExit(sender.main())
+"""
+
+
 class Senders:
     """Starts senders as a program does."""
 
     def __init__(self) -> None:
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, tree: Path, *, prefix: tuple[str, ...] = ()) -> "subprocess.Popen[bytes]":
-        """Start a sender for a tree, perhaps under another command."""
-        command = [*prefix, sys.executable, "-E", "-S", runlore.sdk.sender.__file__, str(tree)]
+    def start(
+        self, tree: Path, *, prefix: tuple[str, ...] = (), linger_seconds: float | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start a sender for a tree, perhaps under another command or with less patience."""
+        what = [runlore.sdk.sender.__file__]
+        if linger_seconds is not None:
+            what = ["-c", _PATIENT.format(str(Path(runlore.__file__).parents[1]), linger_seconds)]
+        command = [*prefix, sys.executable, "-E", "-S", *what, str(tree)]
         process = subprocess.Popen(command, start_new_session=True, cwd="/")
         self.started.append(process)
         return process

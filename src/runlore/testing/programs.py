@@ -93,11 +93,11 @@ class World:
         found = Api(self.url).run(f"faults/{run}")
         return [dict(row) for row in found.scan_history(keys or None)]
 
-    def sync(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run `runlore sync`."""
+    def sync(self, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        """Run `runlore sync`, perhaps with more environment variables."""
         return subprocess.run(
             [sys.executable, "-m", "runlore", "sync", *arguments],
-            env=self.environment(),
+            env=self.environment(**more),
             capture_output=True,
             text=True,
             timeout=60,
@@ -138,7 +138,7 @@ class World:
         for tree in self.trees():
             lock = tree / "lock"
             text = lock.read_text() if lock.exists() else ""
-            if text and f"sender.py\0{tree}" in _command(int(text)):
+            if text and f"sender.py\0{tree}" in command_of(int(text)):
                 os.kill(int(text), signal.SIGKILL)
         shutil.rmtree(self.staging, ignore_errors=True)
 
@@ -151,7 +151,8 @@ class World:
         ]
 
 
-def _command(pid: int) -> str:
+def command_of(pid: int) -> str:
+    """Return the command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:

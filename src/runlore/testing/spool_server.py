@@ -5,11 +5,13 @@ It is real HTTP over a real socket, so that what speaks to servers can meet the 
 
 import json
 import socket
+import ssl
 import threading
 import time
 import uuid
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -35,6 +37,8 @@ Manner = Literal[
     "silent",
     "takes half",
     "breaks after storing",
+    "says",
+    "forgets",
 ]
 
 
@@ -56,17 +60,24 @@ class Point(NamedTuple):
 
 
 class SpoolServer:
-    """Takes spools into memory. Use it as a context manager.
+    """Takes spools into memory, over TLS if it has a certificate. Use it as a context manager.
 
     Attributes:
         manner: how it answers from now on.
+        status: with which it answers when its manner is "says"; `body` and `extra` headers too.
+        refused: writers that it answers with 422, whatever its manner.
         max_body: bytes of body beyond which it answers 413.
         streams: what it has, by "owner/project/run/writer".
         posts: what came, in order, also what was refused.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, certificate: Path | None = None) -> None:
         self.manner: Manner = "well"
+        self._certificate = certificate
+        self.status = 200
+        self.body = b""
+        self.extra: dict[str, str] = {}
+        self.refused: set[str] = set()
         self.retry_after = "1"
         self.max_body = 32 * 1024 * 1024
         self.delay_seconds = 0.0
@@ -81,7 +92,8 @@ class SpoolServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "SpoolServer":
         return self
@@ -92,6 +104,10 @@ class SpoolServer:
     def start(self) -> None:
         """Listen; again on the same port after `stop`."""
         self._http = _Http(("127.0.0.1", self.port), self)
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self.port = int(self._http.server_address[1])
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -197,6 +213,9 @@ class _Request(BaseHTTPRequestHandler):
             owner.posts.append(Post(path[9], offset, encoding, len(body), time.monotonic()))
         if owner.delay_seconds:
             time.sleep(owner.delay_seconds)
+        if path[9] in owner.refused:
+            self._answer(422, {"detail": "this writer is not welcome"})
+            return
         manner = owner.manner
         if self._misbehave(manner, offset):
             return
@@ -206,6 +225,9 @@ class _Request(BaseHTTPRequestHandler):
         data = _decompress(encoding, body)
         if manner == "takes half":
             data = data[: max(1, len(data) // 2)]
+        if manner == "forgets" and offset > 0:
+            with owner.lock:
+                owner.streams.pop(name, None)
         status, content = self._take(name, offset, data)
         if manner == "breaks after storing":
             self.close_connection = True
@@ -244,6 +266,8 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(401, {"detail": "the key is not known"})
         elif manner == "deleted":
             self._answer(410, {"detail": "the run was deleted"})
+        elif manner == "says":
+            self._send(owner.status, owner.body, owner.extra)
         elif manner == "not http":
             self.wfile.write(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n" * 5)
             self.close_connection = True

@@ -83,6 +83,6 @@ def test_nothing_to_deliver() -> None:
 def test_spools_of_another_server_are_left_out_and_counted() -> None:
     said = summary([], ["/spool"], elsewhere=["http://lab:7333", "http://lab:7333"])
     assert said == (
-        "runlore: 2 spools left out, begun at http://lab:7333; to deliver such here too, "
-        "name the folder"
+        "runlore: 2 spools left out, begun by another server at http://lab:7333; "
+        "to deliver such here too, name the folder"
     )

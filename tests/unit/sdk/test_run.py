@@ -326,5 +326,5 @@ def test_without_a_sender_the_end_says_so_and_where_everything_is(
     run.log({"loss": 1.0})
     run.finish()
     said = capsys.readouterr().err
-    assert "the sender has not started; the rest is not on the disk yet but in " in said
+    assert "no sender stays alive to take it; the rest is not on the disk yet but in " in said
     assert str(tmp_path / "memory") in said

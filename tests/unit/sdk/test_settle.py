@@ -64,6 +64,7 @@ def test_a_spool_is_removed_a_day_after_a_server_had_it_whole(
     ack = path.with_suffix(".ack")
     ack.write_text(json.dumps({"next": 4, "finished": is_finished}))
     at = time.time() - age_seconds
-    os.utime(ack, (at, at))
+    for file in (path, ack):
+        os.utime(file, (at, at))
     remove_finished(a_target(tmp_path))
     assert (path.exists(), ack.exists()) == (is_kept, is_kept)
