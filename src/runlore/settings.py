@@ -62,7 +62,8 @@ def load(**arguments: str | None) -> Settings:
     values = {name: origin.value for name, origin in found.items()}
     url = values["url"].rstrip("/")
     match = URL.match(url)
-    if match is None or int(match[3] or 1) not in range(1, 65536):
+    is_plain = url.isascii() and url.isprintable()
+    if match is None or int(match[3] or 1) not in range(1, 65536) or not is_plain:
         # What stands before an @ may be a password.
         shown = re.sub("//.*@", "//…@", url)
         raise UsageError(

@@ -13,7 +13,6 @@ from runlore.errors import UsageError
         "http://[::1]:7333",
         "https://lore.example/tracker/",
         "http://localhost",
-        "http://bücher.example",
     ],
 )
 def test_an_address_of_a_server_is_taken(url: str) -> None:
@@ -34,6 +33,7 @@ def test_an_address_of_a_server_is_taken(url: str) -> None:
         "http://lore.example/?a=b",
         "http://lore.example\r\nX: y",
         "ftp://lore.example",
+        "http://bücher.example",
     ],
 )
 def test_an_address_that_can_be_none_is_refused_at_once(url: str) -> None:
