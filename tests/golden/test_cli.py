@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runlore.cli.serve import greeting
+from runlore.cli.serving import greeting
 from runlore.core.json import JsonObject
 from runlore.core.run import RunRef
 from runlore.testing.serving import ServerProcess

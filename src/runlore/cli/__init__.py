@@ -5,6 +5,6 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from runlore.cli.assembly import run
+    from runlore.cli.entry import run
 
     sys.exit(run(sys.argv[1:]))

@@ -1,14 +1,10 @@
 """Assembles the command line, loading only the commands that are called."""
 
 import importlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import typer
-
-from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain
-from runlore.errors import RunloreError, UnavailableError
 
 
 class Group(NamedTuple):
@@ -52,25 +48,6 @@ def assemble(arguments: Sequence[str]) -> typer.Typer:
         group = cast(typer.Typer, _load(place)) if name == called else typer.Typer()
         app.add_typer(group, name=name, help=text)
     return app
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code: 1 for use, 2 for parsing, 3 for the server."""
-    try:
-        assemble(arguments)(list(arguments), prog_name="runlore", standalone_mode=True)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else EXIT_USE
-    except UnavailableError as error:
-        complain(str(error))
-        return EXIT_SERVER
-    except RunloreError as error:
-        complain(str(error))
-        return EXIT_USE
-    except BrokenPipeError:
-        # Whoever read the output, `head` for one, has seen enough.
-        sys.stderr.close()
-        return 0
-    return 0
 
 
 def _options(

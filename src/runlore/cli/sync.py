@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from runlore import settings as settings_table
-from runlore.sdk.settle import ack_path, local_spool_folder
-from runlore.sdk.staging import is_private, read_object, staging_roots
-from runlore.sdk.sync import Delivery, Syncer, settle_orphans, spool_files
+from runlore.sdk.settle import ack_path
+from runlore.sdk.staging import read_object, staging_roots
+from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
 
 EXIT_SERVER = 3
 
@@ -65,15 +65,6 @@ def sync(
         typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if troubles or any(delivery.trouble for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
-
-
-def own_folders(home: str) -> list[str]:
-    """Return the folders of this user's spools, as they are without links."""
-    local = local_spool_folder()
-    found = [os.path.join(home, "spool")]
-    if is_private(os.path.dirname(local)):
-        found.append(local)
-    return [os.path.realpath(folder) for folder in found if os.path.isdir(folder)]
 
 
 def as_line(url: str, delivery: Delivery) -> str:

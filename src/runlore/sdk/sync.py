@@ -11,12 +11,20 @@ from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
 from runlore.sdk.sender import Tree, find_orphans
-from runlore.sdk.settle import Settler, ack_path, read_piece, spools_in, write_disk_ack
+from runlore.sdk.settle import (
+    Settler,
+    ack_path,
+    local_spool_folder,
+    read_piece,
+    spools_in,
+    write_disk_ack,
+)
 from runlore.sdk.staging import (
     ENDS,
     PIECE_BYTES,
     Target,
     is_gone,
+    is_private,
     lost_payload,
     read_header,
     read_object,
@@ -100,6 +108,15 @@ def spool_files(paths: Sequence[str]) -> list[str]:
                 f"expected a folder with spools or a file ending in .rlspool, got {path!r}"
             )
     return [path for path in found if _size(path)]
+
+
+def own_folders(home: str) -> list[str]:
+    """Return the folders of this user's spools, as they are without links."""
+    local = local_spool_folder()
+    found = [os.path.join(home, "spool")]
+    if is_private(os.path.dirname(local)):
+        found.append(local)
+    return [os.path.realpath(folder) for folder in found if os.path.isdir(folder)]
 
 
 def waiting_writers(folders: Sequence[str], roots: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import sys
 _START = """
 import sys, tempfile
 from pathlib import Path
-import runlore.cli.serve, uvicorn
+import runlore.cli.entry, runlore.cli.serving, uvicorn
 from runlore.server.app import create_app
 from runlore.server.backend import open_folder
 from runlore.server.connection import Connection
@@ -24,4 +24,4 @@ def test_the_start_loads_no_library_that_only_later_requests_need() -> None:
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert {"litestar", "sqlalchemy", "numpy"} <= loaded
-    assert loaded & {"pydantic", "attr", "regex", "rich", "jinja2", "httpx"} == set()
+    assert loaded & {"pydantic", "typer", "regex", "rich", "jinja2", "httpx"} == set()

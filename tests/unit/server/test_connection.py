@@ -8,7 +8,7 @@ import uvicorn
 from litestar.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from runlore.cli.serve import listen
+from runlore.cli.serving import listen
 from runlore.server import connection
 from runlore.server.connection import Connection
 
