@@ -1,16 +1,24 @@
 /**
- * The colours of runs. Neighbours in the order differ in hue and in lightness, so that they stay
- * apart for eyes that see fewer hues; each reaches 3:1 against its theme's paper.
+ * The colours of runs. Those that come first differ most; all stay apart for eyes that see fewer
+ * hues, as tests/colors.test.ts computes, and each reaches 3:1 against its theme's paper.
  */
-const LIGHT = [
-  "#1f6fb4", "#d2600a", "#0a8a6c", "#b23a8e", "#8a6d00", "#4a3fb0",
-  "#c2263f", "#1291a8", "#5b7d16", "#7b4a2f", "#8c5fd0", "#48586b",
+export const LIGHT = [
+  "#338be7", "#b41f04", "#622144", "#4f1290", "#c27372", "#a879ac", "#3960e0",
+  "#6a1f0d", "#b67e02", "#246038", "#8c783e", "#343073", "#c22b78", "#b32eab",
 ] as const;
 
-const DARK = [
-  "#5aa9ee", "#f2944a", "#3fc79f", "#e583c6", "#dcc04e", "#9d97f5",
-  "#f4707f", "#57cfe3", "#a3c95a", "#c9967a", "#c79cf7", "#a5b4c6",
+export const DARK = [
+  "#1a76fa", "#f89320", "#eb6882", "#bc4dca", "#d75017", "#de78c3", "#2da0fb",
+  "#a27247", "#fee666", "#91fcb0", "#acbb68", "#bfbefd", "#fdaccb", "#e6268c",
 ] as const;
+
+/** The strokes of the first runs, of those whose colours repeat, and so on. */
+const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 4], [9, 4, 2, 4]];
+
+/** The pattern of the stroke of the run that came `number`-th in its project. */
+export function runDash(number: number): readonly number[] {
+  return DASHES[Math.floor(Math.max(0, number - 1) / LIGHT.length) % DASHES.length] ?? [];
+}
 
 /** The colour of the run that came `number`-th in its project. */
 export function runColor(number: number, isDark: boolean): string {
