@@ -3,13 +3,13 @@
  * hues, as tests/colors.test.ts computes, and each reaches 3:1 against its theme's paper.
  */
 export const LIGHT = [
-  "#338be7", "#b41f04", "#622144", "#4f1290", "#c27372", "#a879ac", "#3960e0",
-  "#6a1f0d", "#b67e02", "#246038", "#8c783e", "#343073", "#c22b78", "#b32eab",
+  "#3a71ac", "#ed6e12", "#942318", "#a07dfb", "#25a473", "#1040c3",
+  "#7f1d89", "#c4278a", "#6858e9", "#d42515", "#569bc1", "#056e5a",
 ] as const;
 
 export const DARK = [
-  "#1a76fa", "#f89320", "#eb6882", "#bc4dca", "#d75017", "#de78c3", "#2da0fb",
-  "#a27247", "#fee666", "#91fcb0", "#acbb68", "#bfbefd", "#fdaccb", "#e6268c",
+  "#8ed5fd", "#e9bb82", "#e84306", "#b6a0fb", "#92fd69", "#738de2",
+  "#f494c6", "#f1498d", "#9162f5", "#ff8516", "#3595a4", "#43fee2",
 ] as const;
 
 /** The strokes of the first runs, of those whose colours repeat, and so on. */

@@ -211,7 +211,8 @@ export class LineChart {
     const plot = this.#plot;
     plot.batch(() => {
       if (plot.width !== width || plot.height !== height) plot.setSize({ width, height });
-      plot.setData(CORNERS);
+      // The scales stay as they are, so uPlot has to be told that the axes do not.
+      plot.redraw(false, true);
     });
     return plot;
   }
