@@ -1,7 +1,7 @@
 /** Things that the tests need many of. */
 import type { Buckets, LineInput, LineOptions, Scale } from "../src/charts/line/model";
 
-export const PLAIN: LineOptions = { halfLife: 0, isLogX: false, isLogY: false, ignoreOutliers: false };
+export const PLAIN: LineOptions = { halfLife: 0, isLogX: false, isLogY: false, yRange: "auto" };
 
 /** A series of single points at the steps 0, 1, 2 …, counted as the server counts them. */
 export function points(values: readonly number[]): Buckets {
@@ -23,7 +23,7 @@ export function points(values: readonly number[]): Buckets {
 }
 
 export function line(id: string, values: readonly number[]): LineInput {
-  return { id, name: id, color: "#000000", buckets: points(values) };
+  return { id, name: id, color: "#000000", dash: [], buckets: points(values) };
 }
 
 export function scale(change: Partial<Scale> = {}): Scale {

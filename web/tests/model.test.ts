@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 
+import { extentX, extentY } from "../src/charts/line/extent";
 import {
   buildLine,
-  extentX,
-  extentY,
+  exitsOf,
   hitsAround,
   indexNear,
   indexesWithin,
@@ -18,6 +18,8 @@ import {
 import { line, PLAIN, points, scale } from "./a";
 
 const built = (id: string, values: readonly number[]) => buildLine(line(id, values), PLAIN);
+
+const decay = (steps: number) => Array.from({ length: steps }, (_, step) => 0.1 + Math.exp(-step / 60));
 
 describe("pixels", () => {
   test("a step and its pixel find each other again, on both kinds of axis", () => {
@@ -52,7 +54,7 @@ describe("extents", () => {
   });
 
   test("every finite value is inside, and what is not finite is no value", () => {
-    const extent = extentY([built("a", [1, Number.NaN, 900, Number.POSITIVE_INFINITY])], [0, 3], PLAIN);
+    const extent = extentY([built("a", [1, Number.NaN, 900, Number.POSITIVE_INFINITY])], [0, 3], PLAIN)?.extent;
     expect(extent?.[0]).toBeLessThan(1);
     expect(extent?.[1]).toBeGreaterThan(900);
     expect(extent?.[1]).toBeLessThan(1000);
@@ -60,25 +62,64 @@ describe("extents", () => {
   });
 
   test("values as far apart as float64 allows still have finite ends", () => {
-    const extent = extentY([built("a", [-1e308, 1e308])], [0, 1], PLAIN);
+    const extent = extentY([built("a", [-1e308, 1e308])], [0, 1], PLAIN)?.extent;
     expect(extent?.every(Number.isFinite)).toBe(true);
   });
 
   test("outside of the steps shown nothing counts", () => {
-    expect(extentY([built("a", [1000, 1, 2, 1000])], [1, 2], PLAIN)?.[1]).toBeLessThan(3);
+    expect(extentY([built("a", [1000, 1, 2, 1000])], [1, 2], PLAIN)?.extent[1]).toBeLessThan(3);
   });
 
   test("a log axis leaves out what has no logarithm", () => {
-    const extent = extentY([built("a", [-5, 0, 1, 100])], [0, 3], { ...PLAIN, isLogY: true });
+    const extent = extentY([built("a", [-5, 0, 1, 100])], [0, 3], { ...PLAIN, isLogY: true })?.extent;
     expect(extent?.[0]).toBeGreaterThan(0.5);
     expect(extent?.[1]).toBeLessThan(200);
   });
 
   test("ignoring outliers cuts a lone spike and keeps the rest", () => {
     const values = Array.from({ length: 200 }, (_, index) => (index === 100 ? 1e6 : index % 10));
-    const extent = extentY([built("a", values)], [0, 199], { ...PLAIN, ignoreOutliers: true });
+    const extent = extentY([built("a", values)], [0, 199], { ...PLAIN, yRange: "inliers" })?.extent;
     expect(extent?.[1]).toBeLessThan(20);
     expect(extent?.[1]).toBeGreaterThan(9);
+  });
+
+  test("one run that diverges does not flatten the others, and is counted", () => {
+    const wild = built("wild", [...Array.from({ length: 300 }, (_, step) => 2 + step / 300), 1e5, 1e40, 1e300]);
+    for (const others of [1, 2, 7, 60]) {
+      const lines = [wild, ...Array.from({ length: others }, (_, number) => built(`run-${String(number)}`, decay(300)))];
+      const { extent, beyond } = extentY(lines, [0, 302], PLAIN) ?? { extent: [0, 0], beyond: 0 };
+      expect(extent[1]).toBeLessThan(4);
+      expect(extent[0]).toBeLessThanOrEqual(0.1);
+      expect(beyond).toBe(1);
+      expect(extentY(lines, [0, 302], { ...PLAIN, yRange: "full" })?.extent[1]).toBeGreaterThan(1e300);
+      expect(extentY(lines, [0, 302], { ...PLAIN, isLogY: true })?.extent[1]).toBeLessThan(1e6);
+    }
+  });
+
+  test("a spike of ordinary size and a quarter of unusual runs stay inside", () => {
+    const flat = Array.from({ length: 300 }, (_, step) => 0.5 + (step % 7) / 1000);
+    expect(extentY([built("a", flat.with(99, 30))], [0, 299], PLAIN)?.extent[1]).toBeGreaterThan(30);
+    const lines = [1, 1, 1, 1, 1, 1, 40, 90].map((size, index) => built(String(index), flat.map((value) => value * size)));
+    expect(extentY(lines, [0, 299], PLAIN)).toMatchObject({ beyond: 0 });
+  });
+
+  test("a run alone that ends in absurd values shows where it was sane", () => {
+    const { extent, beyond } = extentY([built("a", [...decay(300), 1e9])], [0, 300], PLAIN) ?? { extent: [0, 0], beyond: 0 };
+    expect(extent[1]).toBeLessThan(2);
+    expect(beyond).toBe(1);
+  });
+
+  test("a few points, zeros with a one among them, and two far apart lines are shown whole", () => {
+    expect(extentY([built("a", [1e6, 1, 0.5])], [0, 2], PLAIN)?.beyond).toBe(0);
+    expect(extentY([built("a", new Array<number>(300).fill(0).with(100, 1))], [0, 299], PLAIN)?.beyond).toBe(0);
+    expect(extentY([built("a", decay(300)), built("b", decay(300).map((value) => value + 1e9))], [0, 299], PLAIN)?.beyond).toBe(0);
+  });
+
+  test("where a line leaves the extent there is a mark, one for each time", () => {
+    const leaving = built("a", [1, 20, 20, 1, 1, 1, -5, 1]);
+    const exits = exitsOf(leaving, scale({ x: [0, 7], width: 700 }), 120);
+    expect(exits).toEqual([{ x: 100, isAbove: true }, { x: 600, isAbove: false }]);
+    expect(exitsOf(leaving, scale({ y: [-10, 30] }), 9)).toEqual([]);
   });
 });
 

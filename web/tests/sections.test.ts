@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { columnsFor, sectionsOf, titleOf } from "../src/features/panels/sections";
+import { chartedKeys, columnsFor, sectionsOf, titleOf } from "../src/features/panels/sections";
 
 describe("sections", () => {
   test("prefixes that share a leaf form one section, the same leaf side by side", () => {
@@ -40,13 +40,17 @@ describe("sections", () => {
 });
 
 describe("columns", () => {
-  test("pairs are not torn apart by a third column", () => {
-    expect(columnsFor([["a", "b"], ["c", "d"]], 3)).toBe(2);
-    expect(columnsFor([["a", "b"], ["c", "d"]], 4)).toBe(4);
+  test("where keys stand in pairs, all sections take an even number", () => {
+    const sections = sectionsOf(["train/loss", "eval/loss", "lr", "system/cpu"]);
+    expect([1, 2, 3, 4, 5].map((most) => columnsFor(sections, most))).toEqual([1, 2, 2, 4, 4]);
   });
 
-  test("single panels take what there is", () => {
-    expect(columnsFor([["a"], ["b"], ["c"]], 3)).toBe(3);
-    expect(columnsFor([["a"]], 1)).toBe(1);
+  test("without pairs they take what there is", () => {
+    expect([0, 1, 3].map((most) => columnsFor(sectionsOf(["a", "b", "c"]), most))).toEqual([1, 1, 3]);
   });
+});
+
+test("keys that a run has hidden, by name or by beginning, have no panel", () => {
+  const definitions = [[], [{ metric: "lr", hidden: true }, { metric: "debug/*", hidden: true }, { metric: "loss", hidden: false }]];
+  expect(chartedKeys(["lr", "loss", "debug/a", "lr2"], definitions)).toEqual(["loss", "lr2"]);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { logTicks, roundTicks, valueLabels } from "../src/charts/line/ticks";
+import { axisTicks, logTicks, roundTicks, valueLabels } from "../src/charts/line/ticks";
 
 const values = (low: number, high: number) => logTicks(low, high, 8).map((tick) => tick.value);
 
@@ -58,4 +58,13 @@ test.each([
   [[1_000_000_000.1, 1_000_000_000.2], ["1000000000.1", "1000000000.2"]],
 ])("ticks at %j are labelled %j", (ticks, labels) => {
   expect(valueLabels(ticks)).toEqual(labels);
+});
+
+test("an axis to 1e300 has labels", () => {
+  expect(axisTicks([-5e298, 1.05e300], false, 4).map((tick) => tick.label)).toEqual(["0", "5e299", "1e300"]);
+  expect(axisTicks([1e-2, 1e300], true, 6).filter((tick) => tick.label !== "").length).toBeGreaterThan(3);
+});
+
+test("an axis of steps has whole numbers, even between two of them", () => {
+  expect(axisTicks([0, 1], false, 5, true)).toEqual([{ value: 0, label: "0" }, { value: 1, label: "1" }]);
 });

@@ -9,9 +9,9 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
-import { getProject, getRun, listKeys, listProjects, listRuns, type RunEdit, updateRun } from "./client";
+import { getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
 import type { Live } from "./live";
-import type { Change, Run } from "./nouns";
+import type { Change, MetricKey, Run } from "./nouns";
 import { SeriesStore } from "./series";
 
 const RUNS_PER_PAGE = 200;
@@ -62,6 +62,27 @@ export function useRun(owner: string, project: string, run: string) {
 
 export function useKeys(owner: string, project: string) {
   return useQuery({ queryKey: ["keys", owner, project], queryFn: () => listKeys(owner, project) });
+}
+
+/** The keys under which a run has numbers, out of those of its project: a summary may leave some out. */
+export function useRunKeys(owner: string, project: string, run: string, all: readonly MetricKey[] | undefined) {
+  const keys = numberKeys(all ?? []);
+  return useQuery({
+    queryKey: ["run-keys", owner, project, run, keys],
+    queryFn: async () => {
+      if (keys.length === 0) return [];
+      const query = { runs: [run], keys, buckets: 2, start: null, stop: null };
+      const found = new Set((await readSeries(owner, project, query)).map((series) => series.key));
+      return keys.filter((key) => found.has(key));
+    },
+    enabled: all !== undefined,
+    placeholderData: (before) => before,
+  });
+}
+
+/** The keys that have numbers; one key may have values of several kinds. */
+export function numberKeys(keys: readonly MetricKey[]): string[] {
+  return [...new Set(keys.flatMap(({ key, kind }) => (kind === "string" ? [] : [key])))];
 }
 
 /** Edits a run; the page shows the edit at once and the old value again if the server refuses. */
@@ -117,6 +138,7 @@ function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isF
   refresh.ask(["project", owner, project], pause);
   refresh.ask(["runs", owner, project], pause);
   refresh.ask(["keys", owner, project], hasKeys(client, owner, project) ? pause : SOON_MS);
+  refresh.ask(["run-keys", owner, project, run], LATER_MS);
   refresh.ask(["run", owner, project, run], isNews ? SOON_MS : 1_000);
 }
 

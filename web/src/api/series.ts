@@ -31,8 +31,8 @@ interface Batch {
   readonly cells: readonly Entry[];
 }
 
-/** A fetch begins at most this often while runs are growing, so that drawing keeps its time. */
-const MIN_PAUSE_MS = 150;
+/** Growing runs are asked for at most twice a second: nobody sees more, and drawing keeps its time. */
+const MIN_PAUSE_MS = 450;
 const RETRY_MS = 2_000;
 
 export class SeriesStore {

@@ -3,11 +3,12 @@ import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import type { Run } from "../api/nouns";
-import { useKeys, useRuns, useSeriesStore } from "../api/queries";
+import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
+import { chartedKeys } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
-import { colorOf } from "../features/runs/colors";
+import { colorOf, dashOf } from "../features/runs/colors";
 import { RunList } from "../features/runs/RunList";
 import { matcherOf } from "../lib/matcher";
 import { shownRuns, type View } from "../lib/view";
@@ -34,8 +35,8 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
   const shown = useShownRuns(all, view);
   const charted = useMemo(
-    () => keys.data && [...new Set(keys.data.flatMap(({ key, kind }) => (kind === "string" ? [] : [key])))],
-    [keys.data],
+    () => keys.data && chartedKeys(numberKeys(keys.data), all.map((run) => run.definitions)),
+    [keys.data, all],
   );
   useCommands(
     useMemo<Command[]>(
@@ -103,6 +104,7 @@ function useShownRuns(all: readonly Run[], view: View): readonly PanelRun[] {
     id: run.id,
     name: run.name,
     color: colorOf(run, isDark),
+    dash: dashOf(run),
   }));
   const name = JSON.stringify(shown);
   // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `shown`, compared by value

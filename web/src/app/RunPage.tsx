@@ -2,9 +2,10 @@
 import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import { useKeys, useRun, useSeriesStore } from "../api/queries";
+import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
+import { chartedKeys } from "../features/panels/sections";
 import { colorOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
@@ -26,15 +27,12 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const isDark = useIsDark();
   const color = run.data === undefined ? "" : colorOf(run.data, isDark);
   const name = run.data?.name ?? "";
-  const runs = useMemo(() => [{ id, name, color }], [id, name, color]);
-  const summary = run.data?.summary;
-  // The summary holds the last value of every key that the run has logged.
-  const own = useMemo(
-    () =>
-      summary === undefined
-        ? undefined
-        : keys.data?.flatMap(({ key, kind }) => (kind !== "string" && Object.hasOwn(summary, key) ? [key] : [])),
-    [keys.data, summary],
+  const runs = useMemo(() => [{ id, name, color, dash: [] }], [id, name, color]);
+  const definitions = run.data?.definitions;
+  const own = useRunKeys(owner, project, id, keys.data);
+  const charted = useMemo(
+    () => definitions && own.data && chartedKeys(own.data, [definitions]),
+    [own.data, definitions],
   );
   if (run.error !== null && run.data === undefined) {
     return (
@@ -56,7 +54,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       <div className="run-body">
         <main className="main">
           <PanelGrid
-            keys={own}
+            keys={charted}
             runs={runs}
             view={view}
             onView={onView}

@@ -1,16 +1,24 @@
 /**
- * The colours of runs. Neighbours in the order differ in hue and in lightness, so that they stay
- * apart for eyes that see fewer hues; each reaches 3:1 against its theme's paper.
+ * The colours of runs. Those that come first differ most; all stay apart for eyes that see fewer
+ * hues, as tests/colors.test.ts computes, and each reaches 3:1 against its theme's paper.
  */
-const LIGHT = [
-  "#1f6fb4", "#d2600a", "#0a8a6c", "#b23a8e", "#8a6d00", "#4a3fb0",
-  "#c2263f", "#1291a8", "#5b7d16", "#7b4a2f", "#8c5fd0", "#48586b",
+export const LIGHT = [
+  "#3a71ac", "#ed6e12", "#942318", "#a07dfb", "#25a473", "#1040c3",
+  "#7f1d89", "#c4278a", "#6858e9", "#d42515", "#569bc1", "#056e5a",
 ] as const;
 
-const DARK = [
-  "#5aa9ee", "#f2944a", "#3fc79f", "#e583c6", "#dcc04e", "#9d97f5",
-  "#f4707f", "#57cfe3", "#a3c95a", "#c9967a", "#c79cf7", "#a5b4c6",
+export const DARK = [
+  "#8ed5fd", "#e9bb82", "#e84306", "#b6a0fb", "#92fd69", "#738de2",
+  "#f494c6", "#f1498d", "#9162f5", "#ff8516", "#3595a4", "#43fee2",
 ] as const;
+
+/** The strokes of the first runs, of those whose colours repeat, and so on. */
+const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 4], [9, 4, 2, 4]];
+
+/** The pattern of the stroke of the run that came `number`-th in its project. */
+export function runDash(number: number): readonly number[] {
+  return DASHES[Math.floor(Math.max(0, number - 1) / LIGHT.length) % DASHES.length] ?? [];
+}
 
 /** The colour of the run that came `number`-th in its project. */
 export function runColor(number: number, isDark: boolean): string {

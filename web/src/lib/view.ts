@@ -1,3 +1,7 @@
+/** Which values the y axes show: those that are not absurd, all, or all but the outermost. */
+export const Y_RANGES = ["auto", "full", "inliers"] as const;
+export type YRange = (typeof Y_RANGES)[number];
+
 /** What a person sees of a page and would share: it lives in the URL, defaults left out. */
 export interface View {
   /** Search of the run list. */
@@ -13,7 +17,7 @@ export interface View {
   readonly smooth: number;
   readonly isLogX: boolean;
   readonly isLogY: boolean;
-  readonly ignoreOutliers: boolean;
+  readonly yRange: YRange;
   readonly zoom: { readonly start: number; readonly stop: number } | null;
   /** Sections that are folded. */
   readonly folded: readonly string[];
@@ -36,7 +40,7 @@ export const DEFAULT_VIEW: View = {
   smooth: 0,
   isLogX: false,
   isLogY: false,
-  ignoreOutliers: false,
+  yRange: "auto",
   zoom: null,
   folded: [],
   panel: null,
@@ -54,7 +58,7 @@ export function readView(params: Params): View {
     smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
     isLogX: params["logx"] === "1",
     isLogY: params["logy"] === "1",
-    ignoreOutliers: params["outliers"] === "0",
+    yRange: Y_RANGES.find((each) => each === params["y"]) ?? "auto",
     zoom: zoomOf(params["steps"]),
     folded: list(params["fold"]),
     panel: params["panel"] ?? null,
@@ -74,7 +78,7 @@ export function writeView(view: View): Params {
   put("smooth", view.smooth === 0 ? "" : String(view.smooth));
   put("logx", view.isLogX ? "1" : "");
   put("logy", view.isLogY ? "1" : "");
-  put("outliers", view.ignoreOutliers ? "0" : "");
+  put("y", view.yRange === "auto" ? "" : view.yRange);
   put("steps", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
   put("fold", view.folded.map(encodeURIComponent).join());
   put("panel", view.panel ?? "");

@@ -1,32 +1,36 @@
-/** One live line chart: uPlot draws axes and selects, two canvases above it hold lines and pointer. */
+/** One live line chart: uPlot lays out axes and selects, canvases above it hold the lines. */
 import uPlot from "uplot";
 
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
-import { drawCrosshair, drawDot, drawLines, drawStrong, type Ink } from "./draw";
+import { drawLines, drawStrong, type Ink } from "./draw";
+import { extentX, extentY } from "./extent";
 import {
+  type Buckets,
   buildLine,
   type Extent,
-  extentX,
-  extentY,
   hitsAround,
   indexNear,
   type Line,
   type LineInput,
   type LineOptions,
   nearestLine,
+  portion,
   rangeBetween,
   type Scale,
   stepAt,
   toX,
+  toY,
 } from "./model";
-import { logTicks, roundTicks, type Tick, valueLabels } from "./ticks";
+import { axisTicks } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
   readonly onZoom: (range: { start: number; stop: number }) => void;
   readonly onReset: () => void;
   readonly onWidth: (pixels: number) => void;
+  /** How many lines have values outside of what the y axis shows. */
+  readonly onBeyond: (lines: number) => void;
 }
 
 /** What there is to draw now; the chart asks for it once a frame at most. */
@@ -39,7 +43,11 @@ export interface ChartContent {
 const AROUND = 3;
 const X_LABEL_PX = 56;
 const Y_LABEL_PX = 24;
+const X_AXIS_PX = 22;
+const TOP_PX = 8;
 const NO_EXTENT: Extent = [0, 1];
+
+type Ticks = ReturnType<typeof axisTicks>;
 
 export class LineChart {
   readonly #root: HTMLElement;
@@ -48,16 +56,25 @@ export class LineChart {
   readonly #read: () => ChartContent;
   readonly #lineCanvas = canvas("chart-lines");
   readonly #overCanvas = canvas("chart-over");
+  /** Elements rather than strokes: moving them costs no drawing. */
+  readonly #rule = mark("chart-rule");
+  readonly #dot = mark("chart-dot");
   readonly #tip = new Tooltip();
   readonly #observer: ResizeObserver;
   readonly #leave: () => void;
   readonly #drawAll = (): void => { this.#draw(); };
   readonly #drawPointer = (): void => { this.#point(); };
+  /** Lines of series that have not changed are kept as they are. */
+  #built = new Map<Buckets, Line>();
+  #builtFor = "";
   #plot: uPlot | null = null;
-  #axes = "";
+  #look = "";
   #lines: readonly Line[] = [];
-  #x = NO_EXTENT;
-  #y = NO_EXTENT;
+  #scale: Scale | null = null;
+  #size = { width: 0, height: 0 };
+  #ticks: { x: Ticks; y: Ticks } = { x: [], y: [] };
+  /** What stands on the upper canvas. */
+  #strong: Line | null = null;
   #isPointedHere = false;
 
   constructor(root: HTMLElement, crosshair: Crosshair, read: () => ChartContent, events: ChartEvents) {
@@ -65,7 +82,11 @@ export class LineChart {
     this.#crosshair = crosshair;
     this.#read = read;
     this.#events = events;
-    this.#observer = new ResizeObserver(() => { this.update(); });
+    this.#observer = new ResizeObserver((entries) => {
+      const box = entries.at(-1)?.contentRect;
+      if (box !== undefined) this.#size = { width: Math.round(box.width), height: Math.round(box.height) };
+      this.update();
+    });
     this.#observer.observe(root);
     this.#leave = crosshair.listen(() => { nextFrame(this.#drawPointer); });
   }
@@ -97,7 +118,7 @@ export class LineChart {
 
   /** Shows fewer or more steps around the crosshair, for the keyboard. */
   zoomBy(factor: number): void {
-    const [low, high] = this.#x;
+    const [low, high] = this.#scale?.x ?? NO_EXTENT;
     const middle = this.#crosshair.pointed.step ?? (low + high) / 2;
     const start = Math.floor(middle - (middle - low) * factor);
     const stop = Math.ceil(middle + (high - middle) * factor);
@@ -111,100 +132,122 @@ export class LineChart {
   }
 
   #draw(): void {
-    const width = this.#root.clientWidth;
-    const height = this.#root.clientHeight;
+    const { width, height } = this.#size;
     if (width < 40 || height < 40) return;
     const { lines, options, range } = this.#read();
-    this.#lines = lines.map((line) => buildLine(line, options));
-    this.#x = (range && ([range.start, range.stop] as const)) ?? extentX(this.#lines, options.isLogX) ?? NO_EXTENT;
-    if (options.isLogX && this.#x[0] <= 0) this.#x = [1, Math.max(2, this.#x[1])];
-    this.#y = extentY(this.#lines, this.#x, options) ?? (options.isLogY ? [0.1, 10] : NO_EXTENT);
-    const plot = this.#plotFor(options, width, height);
-    plot.setData([[this.#x[0], this.#x[1]], [this.#y[0], this.#y[1]]]);
-    const scale = this.#scale(plot, options);
-    this.#events.onWidth(scale.width);
-    drawLines(prepare(this.#lineCanvas, scale), this.#lines, scale);
+    this.#lines = this.#build(lines, options);
+    const x = stepsToShow(range, this.#lines, options);
+    const values = extentY(this.#lines, x, options);
+    const y = values?.extent ?? (options.isLogY ? ([0.1, 10] as const) : NO_EXTENT);
+    const high = height - X_AXIS_PX - TOP_PX;
+    this.#scale = { x, y, width, height: high, isLogX: options.isLogX, isLogY: options.isLogY };
+    const yTicks = axisTicks(y, options.isLogY, Math.floor(high / Y_LABEL_PX / (options.isLogY ? 1 : 1.5)));
+    this.#ticks = { x: axisTicks(x, options.isLogX, Math.floor(width / X_LABEL_PX), true), y: yTicks };
+    const plot = this.#plotNow();
+    this.#scale = { ...this.#scale, width: plot.bbox.width / uPlot.pxRatio, height: plot.bbox.height / uPlot.pxRatio };
+    drawLines(prepare(this.#lineCanvas, this.#scale), this.#lines, this.#scale);
     this.#root.dataset["drawn"] = String(this.#lines.length);
+    this.#strong = null;
     this.#point();
+    this.#events.onWidth(this.#scale.width);
+    this.#events.onBeyond(values?.beyond ?? 0);
+  }
+
+  #build(inputs: readonly LineInput[], options: LineOptions): Line[] {
+    const before = this.#builtFor === String(options.halfLife) ? this.#built : new Map<Buckets, Line>();
+    this.#builtFor = String(options.halfLife);
+    this.#built = new Map(
+      inputs.map((input) => {
+        const { id, name, color, dash } = input;
+        const known = before.get(input.buckets);
+        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash }];
+      }),
+    );
+    return [...this.#built.values()];
   }
 
   #point(): void {
-    if (this.#plot === null) return;
-    const scale = this.#scale(this.#plot, this.#read().options);
+    const [plot, scale] = [this.#plot, this.#scale];
+    if (plot === null || scale === null) return;
     const { step, run } = this.#crosshair.pointed;
-    const ctx = prepare(this.#overCanvas, scale);
-    const ink = inkOf(this.#root);
-    const strong = this.#lines.find((line) => line.id === run);
-    this.#lineCanvas.classList.toggle("is-faded", strong !== undefined && this.#lines.length > 1);
-    if (step !== null) drawCrosshair(ctx, step, scale, ink);
-    if (strong !== undefined) drawStrong(ctx, strong, scale);
-    if (step === null) {
+    const strong = this.#lines.find((line) => line.id === run) ?? null;
+    this.#strengthen(strong, scale);
+    const at = step === null ? null : toX(scale, step);
+    place(this.#rule, at !== null && at >= 0 && at <= scale.width ? at : null, 0);
+    const index = step === null || strong === null ? -1 : indexNear(strong.x, step);
+    const [hit] = step === null || strong === null ? [] : hitsAround([strong], step, run, 0);
+    const height = hit === undefined ? Number.NaN : toY(scale, hit.line.y[hit.index] ?? Number.NaN);
+    const isInside = height >= 0 && height <= scale.height;
+    place(this.#dot, isInside ? toX(scale, strong?.x[index] ?? 0) : null, height);
+    if (isInside) this.#dot.style.background = strong?.color ?? "";
+    if (step === null || !this.#isPointedHere) {
       this.#tip.hide();
       return;
     }
     const hits = hitsAround(this.#lines, step, run, AROUND);
-    const nearest = hits.find((hit) => hit.line.id === run);
-    if (nearest !== undefined) drawDot(ctx, nearest, scale, ink);
-    if (!this.#isPointedHere) {
-      this.#tip.hide();
-      return;
-    }
-    const at = nearest === undefined ? step : (nearest.line.x[nearest.index] ?? step);
-    this.#tip.show(at, hits, run, this.#lines.length - hits.length);
-    this.#tip.place(toX(scale, step), this.#plot.over);
+    this.#tip.show(hit === undefined ? step : (strong?.x[index] ?? step), hits, run, this.#lines.length - hits.length);
+    this.#tip.place(toX(scale, step), plot.over);
   }
 
-  #plotFor(options: LineOptions, width: number, height: number): uPlot {
+  /** Draws one line strong and fades the others; nothing if it already is. */
+  #strengthen(strong: Line | null, scale: Scale): void {
+    if (strong === this.#strong && strong !== null) return;
+    if (strong !== null || this.#strong !== null || this.#overCanvas.width === 0) {
+      const ctx = prepare(this.#overCanvas, scale);
+      if (strong !== null) drawStrong(ctx, strong, scale);
+    }
+    this.#lineCanvas.classList.toggle("is-faded", strong !== null && this.#lines.length > 1);
+    this.#strong = strong;
+  }
+
+  #plotNow(): uPlot {
+    const { width, height } = this.#size;
     const ink = inkOf(this.#root);
-    const axes = `${String(options.isLogX)} ${String(options.isLogY)} ${ink.text}`;
-    if (this.#plot === null || this.#axes !== axes) {
+    if (this.#plot === null || this.#look !== ink.text) {
       this.#plot?.destroy();
-      this.#axes = axes;
-      this.#plot = this.#makePlot(options, width, height, ink);
-    } else if (this.#plot.width !== width || this.#plot.height !== height) {
-      this.#plot.setSize({ width, height });
+      this.#look = ink.text;
+      this.#plot = this.#makePlot(width, height, ink);
     }
-    return this.#plot;
+    const plot = this.#plot;
+    plot.batch(() => {
+      if (plot.width !== width || plot.height !== height) plot.setSize({ width, height });
+      // The scales stay as they are, so uPlot has to be told that the axes do not.
+      plot.redraw(false, true);
+    });
+    return plot;
   }
 
-  #makePlot(options: LineOptions, width: number, height: number, ink: Ink): uPlot {
-    const font = `11px ${getComputedStyle(this.#root).fontFamily}`;
+  #makePlot(width: number, height: number, ink: Ink): uPlot {
     const common = {
       stroke: ink.text,
-      font,
-      grid: { stroke: ink.faint, width: 1 },
+      font: `11px ${getComputedStyle(this.#root).fontFamily}`,
       ticks: { show: false },
+      filter: (_plot: uPlot, splits: number[]) => splits,
     };
     const plot = new uPlot(
       {
         width,
         height,
-        padding: [8, 14, 0, 0],
+        padding: [TOP_PX, 14, 0, 0],
         legend: { show: false },
-        scales: {
-          x: { time: false, distr: options.isLogX ? 3 : 1, range: () => [...this.#x] },
-          y: { distr: options.isLogY ? 3 : 1, range: () => [...this.#y] },
-        },
+        // Our own axes run from 0 to 1: what a step or a value is there, the model says.
+        scales: { x: { time: false, range: () => [0, 1] }, y: { range: () => [0, 1] } },
         axes: [
           {
             ...common,
             grid: { show: false },
-            size: 22,
+            size: X_AXIS_PX,
             gap: 4,
-            space: X_LABEL_PX,
-            incrs: STEP_INCREMENTS,
-            values: (_plot, ticks) => valueLabels(ticks),
-            ...(options.isLogX ? logAxis(X_LABEL_PX) : {}),
+            splits: () => this.#splits("x"),
+            values: () => this.#ticks.x.map((tick) => tick.label),
           },
           {
             ...common,
-            size: (_plot, values) => 14 + 6.4 * Math.max(4, ...(values ?? []).map((value) => (value ?? "").length)),
+            grid: { stroke: ink.faint, width: 1 },
+            size: () => 14 + 6.4 * Math.max(4, ...this.#ticks.y.map((tick) => tick.label.length)),
             gap: 6,
-            space: Y_LABEL_PX,
-            splits: (plot, _axis, low, high) =>
-              roundTicks(low, high, Math.floor(plot.height / Y_LABEL_PX / 1.5)).map((tick) => tick.value),
-            values: (_plot, ticks) => valueLabels(ticks),
-            ...(options.isLogY ? logAxis(Y_LABEL_PX) : {}),
+            splits: () => this.#splits("y"),
+            values: () => this.#ticks.y.map((tick) => tick.label),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -217,19 +260,27 @@ export class LineChart {
         },
         hooks: { setSelect: [(self) => { this.#select(self); }] },
       },
-      [[0, 1], [0, 1]],
+      CORNERS,
       this.#root,
     );
-    plot.over.append(this.#lineCanvas, this.#overCanvas, this.#tip.element);
+    plot.over.append(this.#lineCanvas, this.#overCanvas, this.#rule, this.#dot, this.#tip.element);
     plot.over.addEventListener("mousemove", (event) => { this.#follow(event); });
     plot.over.addEventListener("mouseleave", () => { this.leave(); });
     return plot;
   }
 
+  #splits(axis: "x" | "y"): number[] {
+    const scale = this.#scale;
+    if (scale === null) return [];
+    const isLog = axis === "x" ? scale.isLogX : scale.isLogY;
+    return this.#ticks[axis].map((tick) => portion(tick.value, scale[axis], isLog));
+  }
+
   #follow(event: MouseEvent): void {
-    if (this.#plot === null) return;
-    const box = this.#plot.over.getBoundingClientRect();
-    const scale = this.#scale(this.#plot, this.#read().options);
+    const scale = this.#scale;
+    if (this.#plot === null || scale === null) return;
+    // uPlot keeps the plot's place up to date, so that asking for it costs no layout.
+    const box = this.#plot.rect;
     const x = event.clientX - box.left;
     const near = nearestLine(this.#lines, scale, x, event.clientY - box.top);
     const step = stepAt(scale, x);
@@ -242,48 +293,39 @@ export class LineChart {
 
   #select(plot: uPlot): void {
     const { left, width } = plot.select;
-    if (width < 3) return;
-    const range = rangeBetween(this.#scale(plot, this.#read().options), left, left + width);
+    if (width < 3 || this.#scale === null) return;
+    const range = rangeBetween(this.#scale, left, left + width);
     plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     if (range !== null) this.#events.onZoom(range);
   }
-
-  #scale(plot: uPlot, options: LineOptions): Scale {
-    return {
-      x: this.#x,
-      y: this.#y,
-      width: plot.over.clientWidth,
-      height: plot.over.clientHeight,
-      isLogX: options.isLogX,
-      isLogY: options.isLogY,
-    };
-  }
 }
 
-/** A step is an integer, so that the axis never divides one. */
-const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+/** The only data that uPlot sees: the corners of the plot. */
+const CORNERS: uPlot.AlignedData = [[0, 1], [0, 1]];
 
-/** Ticks of our own: uPlot's walk of a log axis may not end where the axis begins at an odd number. */
-function logAxis(labelPx: number): Pick<uPlot.Axis, "splits" | "filter" | "values"> {
-  const ticksOf = (plot: uPlot, axis: number, low: number, high: number): Tick[] =>
-    logTicks(low, high, Math.floor((axis === 0 ? plot.width : plot.height) / labelPx));
-  return {
-    splits: (plot, axis, low, high) => ticksOf(plot, axis, low, high).map((tick) => tick.value),
-    filter: (_plot, ticks) => ticks,
-    values: (plot, ticks, axis) => {
-      const labelled = new Set(
-        ticksOf(plot, axis, ticks[0] ?? 1, ticks.at(-1) ?? 1).flatMap((tick) => (tick.isLabelled ? [tick.value] : [])),
-      );
-      const texts = valueLabels(ticks);
-      return ticks.map((tick, index) => (labelled.size === 0 || labelled.has(tick) ? (texts[index] ?? "") : ""));
-    },
-  };
+function stepsToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
+  const [low, high] = range === null ? (extentX(lines, isLogX) ?? NO_EXTENT) : [range.start, range.stop];
+  return isLogX && low <= 0 ? [1, Math.max(2, high)] : [low, high];
 }
 
 function canvas(className: string): HTMLCanvasElement {
   const element = document.createElement("canvas");
   element.className = className;
+  element.width = 0;
   return element;
+}
+
+function mark(className: string): HTMLElement {
+  const element = document.createElement("i");
+  element.className = className;
+  element.hidden = true;
+  return element;
+}
+
+/** Puts a mark at a place, or takes it away. */
+function place(element: HTMLElement, x: number | null, y: number): void {
+  element.hidden = x === null;
+  if (x !== null) element.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
 }
 
 /** Fits a canvas to the plot and wipes it. */
@@ -302,9 +344,5 @@ function prepare(element: HTMLCanvasElement, scale: Scale): CanvasRenderingConte
 
 function inkOf(root: HTMLElement): Ink {
   const style = getComputedStyle(root);
-  return {
-    text: style.getPropertyValue("--text-2"),
-    faint: style.getPropertyValue("--hairline"),
-    paper: style.getPropertyValue("--paper"),
-  };
+  return { text: style.getPropertyValue("--text-2"), faint: style.getPropertyValue("--hairline") };
 }

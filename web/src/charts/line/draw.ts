@@ -1,10 +1,9 @@
 /** Draws lines on a canvas whose unit is a CSS pixel and whose origin is the plot's corner. */
-import { type Hit, indexesWithin, type Line, type Scale, spikesOf, toX, toY } from "./model";
+import { exitsOf, indexesWithin, type Line, type Scale, spikesOf, toX, toY } from "./model";
 
 export interface Ink {
   readonly text: string;
   readonly faint: string;
-  readonly paper: string;
 }
 
 const LINE_WIDTH = 1.25;
@@ -30,30 +29,6 @@ export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Sca
   drawLine(ctx, line, scale, STRONG_WIDTH, BAND_ALPHA);
 }
 
-export function drawCrosshair(ctx: CanvasRenderingContext2D, step: number, scale: Scale, ink: Ink): void {
-  const x = Math.round(toX(scale, step)) + 0.5;
-  if (x < 0 || x > scale.width) return;
-  ctx.strokeStyle = ink.faint;
-  ctx.lineWidth = 1;
-  ctx.beginPath();
-  ctx.moveTo(x, 0);
-  ctx.lineTo(x, scale.height);
-  ctx.stroke();
-}
-
-/** A dot where a line stands at the crosshair. */
-export function drawDot(ctx: CanvasRenderingContext2D, { line, index }: Hit, scale: Scale, ink: Ink): void {
-  const value = line.y[index] ?? Number.NaN;
-  if (!isDrawable(value, scale)) return;
-  ctx.beginPath();
-  ctx.arc(toX(scale, line.x[index] ?? 0), clampY(toY(scale, value)), 3.5, 0, 2 * Math.PI);
-  ctx.fillStyle = line.color;
-  ctx.fill();
-  ctx.lineWidth = 1.5;
-  ctx.strokeStyle = ink.paper;
-  ctx.stroke();
-}
-
 function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width: number, band: number): void {
   const [first, last] = indexesWithin(line.buckets, scale.x);
   // One more on each side, so that the line runs to the edges of the plot.
@@ -75,8 +50,14 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width
   strokeSpikes(ctx, line, scale, from, to);
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
+  ctx.setLineDash([...line.dash]);
   strokePath(ctx, line.x, line.y, scale, from, to);
+  ctx.setLineDash([]);
   markNonFinite(ctx, line, scale, from, to);
+  for (const { x, isAbove } of exitsOf(line, scale, 3 * MARK)) {
+    const inside = Math.max(MARK + 1, Math.min(scale.width - MARK - 1, x));
+    fillArrow(ctx, inside, isAbove ? 1 : scale.height - 1, isAbove ? 1 : -1);
+  }
 }
 
 function strokePath(

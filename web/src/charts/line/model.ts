@@ -1,4 +1,5 @@
 /** What a line chart shows, as numbers: smoothing, extents, pixels, and which line is nearest. */
+import type { YRange } from "../../lib/view";
 
 /** One series in buckets, one entry per bucket; see "Series" in docs/design/http-api.md. */
 export interface Buckets {
@@ -18,6 +19,8 @@ export interface LineInput {
   readonly id: string;
   readonly name: string;
   readonly color: string;
+  /** The pattern of the stroke; empty for an unbroken one. */
+  readonly dash: readonly number[];
   readonly buckets: Buckets;
 }
 
@@ -26,13 +29,15 @@ export interface LineOptions {
   readonly halfLife: number;
   readonly isLogX: boolean;
   readonly isLogY: boolean;
-  readonly ignoreOutliers: boolean;
+  readonly yRange: YRange;
 }
 
 export interface Line {
   readonly id: string;
   readonly name: string;
   readonly color: string;
+  /** The pattern of the stroke; empty for an unbroken one. */
+  readonly dash: readonly number[];
   readonly buckets: Buckets;
   /** The middle step of each bucket. */
   readonly x: Float64Array;
@@ -59,16 +64,12 @@ export interface Hit {
   readonly index: number;
 }
 
-const OUTLIER_QUANTILE = 0.02;
-const OUTLIER_MARGIN = 0.25;
-const PADDING = 0.05;
-
 export function buildLine(input: LineInput, options: LineOptions): Line {
   const { buckets } = input;
   const x = buckets.step.map((first, index) => (first + (buckets.step_last[index] ?? first)) / 2);
   const isSmoothed = options.halfLife > 0;
   const y = isSmoothed ? smooth(x, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
-  return { id: input.id, name: input.name, color: input.color, buckets, x, y, isSmoothed };
+  return { id: input.id, name: input.name, color: input.color, dash: input.dash, buckets, x, y, isSmoothed };
 }
 
 /**
@@ -102,44 +103,6 @@ export function smooth(
   return smoothed;
 }
 
-/** The steps that the lines cover; null where there is nothing to draw. */
-export function extentX(lines: readonly Line[], isLogX: boolean): Extent | null {
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  for (const { buckets } of lines) {
-    const first = isLogX ? firstPositive(buckets.step_last) : 0;
-    if (first >= buckets.step.length) continue;
-    low = Math.min(low, isLogX ? Math.max(1, buckets.step[first] ?? 1) : (buckets.step[0] ?? 0));
-    high = Math.max(high, buckets.step_last[buckets.step_last.length - 1] ?? 0);
-  }
-  if (low > high) return null;
-  return low === high ? [isLogX ? low / 2 : low - 1, isLogX ? low * 2 : low + 1] : [low, high];
-}
-
-/** The values to show between two steps, with some air; null where there is nothing to draw. */
-export function extentY(lines: readonly Line[], x: Extent, options: LineOptions): Extent | null {
-  const values: number[] = [];
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  const take = (value: number): void => {
-    if (!Number.isFinite(value) || (options.isLogY && value <= 0)) return;
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-    if (options.ignoreOutliers) values.push(value);
-  };
-  for (const { buckets, y } of lines) {
-    const [from, to] = indexesWithin(buckets, x);
-    for (let index = from; index < to; index += 1) {
-      take(buckets.min[index] ?? Number.NaN);
-      take(buckets.max[index] ?? Number.NaN);
-      if (options.isLogY) take(y[index] ?? Number.NaN);
-    }
-  }
-  if (low > high) return null;
-  if (options.ignoreOutliers) [low, high] = withoutOutliers(values, low, high);
-  return options.isLogY ? padLog(low, high) : padLinear(low, high);
-}
-
 /** The part of the steps that a drag from one pixel to another chose, as whole steps; null if none. */
 export function rangeBetween(scale: Scale, from: number, to: number): { start: number; stop: number } | null {
   const start = Math.floor(stepAt(scale, Math.min(from, to)));
@@ -153,6 +116,42 @@ export function toX(scale: Scale, step: number): number {
 
 export function toY(scale: Scale, value: number): number {
   return (1 - portion(value, scale.y, scale.isLogY)) * scale.height;
+}
+
+/** Where a value stands between the ends of its axis: 0 is the low one, 1 the high one. */
+export function portion(value: number, [low, high]: Extent, isLog: boolean): number {
+  if (isLog) return Math.log(value / low) / Math.log(high / low);
+  // Halved first: the span of the whole range of float64 is not a float64.
+  return (value / 2 - low / 2) / (high / 2 - low / 2);
+}
+
+/**
+ * The starts of the stretches in which a line runs above or below the extent.
+ *
+ * They are marked at the edge, so that nothing leaves the picture unseen; a stretch that begins
+ * within `apart` pixels of the one before is the same to the eye.
+ */
+export function exitsOf(line: Line, scale: Scale, apart: number): { x: number; isAbove: boolean }[] {
+  const { min, max } = line.buckets;
+  const exits: { x: number; isAbove: boolean }[] = [];
+  const seen = { above: Number.NEGATIVE_INFINITY, below: Number.NEGATIVE_INFINITY };
+  const [from, to] = indexesWithin(line.buckets, scale.x);
+  for (let index = from; index < to; index += 1) {
+    const isAbove = (max[index] ?? Number.NaN) > scale.y[1];
+    const low = min[index] ?? Number.NaN;
+    const isBelow = low < scale.y[0] && !(scale.isLogY && low <= 0);
+    if (!isAbove && !isBelow) continue;
+    const x = toX(scale, line.x[index] ?? 0);
+    if (isAbove) {
+      if (x - seen.above > apart) exits.push({ x, isAbove: true });
+      seen.above = x;
+    }
+    if (isBelow) {
+      if (x - seen.below > apart) exits.push({ x, isAbove: false });
+      seen.below = x;
+    }
+  }
+  return exits;
 }
 
 export function stepAt(scale: Scale, pixel: number): number {
@@ -274,42 +273,6 @@ function valueBetween({ x, y }: Line, step: number): number {
   const [y0 = Number.NaN, y1 = Number.NaN] = [y[after - 1], y[after]];
   if (!Number.isFinite(y0)) return y1;
   return Number.isFinite(y1) ? y0 + ((y1 - y0) * (step - x0)) / (x1 - x0) : y0;
-}
-
-function portion(value: number, [low, high]: Extent, isLog: boolean): number {
-  if (isLog) return Math.log(value / low) / Math.log(high / low);
-  // Halved first: the span of the whole range of float64 is not a float64.
-  return (value / 2 - low / 2) / (high / 2 - low / 2);
-}
-
-function withoutOutliers(values: number[], low: number, high: number): Extent {
-  const sorted = Float64Array.from(values).sort();
-  const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))] ?? low;
-  const from = at(OUTLIER_QUANTILE);
-  const to = at(1 - OUTLIER_QUANTILE);
-  const margin = (to - from) * OUTLIER_MARGIN;
-  return [Math.max(low, from - margin), Math.min(high, to + margin)];
-}
-
-function padLinear(low: number, high: number): Extent {
-  // Means of equal values differ in their last digits: that is no slope worth showing.
-  if (high / 2 - low / 2 <= Math.max(Math.abs(low), Math.abs(high)) * 1e-12) {
-    const air = low === 0 ? 1 : Math.abs(low) * 0.1;
-    return [low - air, high + air];
-  }
-  // Halved first: the span of the whole range of float64 is not a float64.
-  const air = (high / 2 - low / 2) * (2 * PADDING);
-  return [Math.max(-Number.MAX_VALUE, low - air), Math.min(Number.MAX_VALUE, high + air)];
-}
-
-function padLog(low: number, high: number): Extent {
-  if (low === high) return [low / 2, high * 2];
-  const air = (high / low) ** PADDING;
-  return [low / air, high * air];
-}
-
-function firstPositive(steps: Float64Array): number {
-  return lowerBound(steps, 1);
 }
 
 /** The first index whose value is not less than `wanted`. */

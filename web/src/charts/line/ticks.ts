@@ -53,6 +53,22 @@ export function roundTicks(low: number, high: number, most: number): Tick[] {
   return ticks;
 }
 
+/** Ticks of an axis of steps, which are integers, or of values; with the labels that have room. */
+export function axisTicks(
+  [low, high]: readonly [number, number],
+  isLog: boolean,
+  mostLabels: number,
+  isWhole = false,
+): { readonly value: number; readonly label: string }[] {
+  const all = isLog ? logTicks(low, high, mostLabels) : roundTicks(low, high, mostLabels);
+  const ticks = isWhole ? all.filter((tick) => Number.isInteger(tick.value)) : all;
+  const labelled = ticks.filter((tick) => tick.isLabelled);
+  const chosen = labelled.length === 0 ? ticks.slice(0, 1) : labelled;
+  const texts = valueLabels(chosen.map((tick) => tick.value));
+  const labels = new Map(chosen.map((tick, index) => [tick.value, texts[index] ?? ""]));
+  return ticks.map(({ value }) => ({ value, label: labels.get(value) ?? "" }));
+}
+
 /** Values as short as they can be while no two of them look the same. */
 export function valueLabels(ticks: readonly number[]): string[] {
   const most = Math.max(...ticks.map(Math.abs));

@@ -37,7 +37,7 @@ export class Tooltip {
     const box = plot.getBoundingClientRect();
     const isLeft = box.left + x + GAP + this.element.offsetWidth > innerWidth - GAP;
     const left = isLeft ? Math.max(GAP - box.left, x - GAP - this.element.offsetWidth) : x + GAP;
-    this.element.style.left = `${String(Math.round(left))}px`;
+    this.element.style.transform = `translateX(${String(Math.round(left))}px)`;
   }
 }
 

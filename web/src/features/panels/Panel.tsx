@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "reac
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { LineChartMount } from "../../charts/line/LineChart";
+import { plural } from "../../lib/format";
 import { Icon, Num } from "../../ui/parts";
 import { leafOf, prefixOf } from "./sections";
 import { type PanelInput, PanelSource } from "./source";
@@ -24,7 +25,12 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
   const [source] = useState(() => new PanelSource(metric, store, input));
   const [wasSeen, setSeen] = useState(false);
   const status = useSyncExternalStore(source.watch, source.status);
-  useEffect(() => { source.setInput(input); }, [source, input]);
+  const [isWhole, setWhole] = useState(false);
+  const { yRange } = input.options;
+  const isCut = yRange === "auto" && status.beyond > 0;
+  useEffect(() => {
+    source.setInput(isWhole && yRange === "auto" ? { ...input, options: { ...input.options, yRange: "full" } } : input);
+  }, [source, input, isWhole, yRange]);
   useEffect(() => {
     if (frame.current === null) return;
     const observer = new IntersectionObserver(
@@ -42,7 +48,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     };
   }, [source]);
   const events = useMemo(
-    () => ({ onZoom, onReset: () => { onZoom(null); }, onWidth: source.setWidth }),
+    () => ({ onZoom, onReset: () => { onZoom(null); }, onWidth: source.setWidth, onBeyond: source.setBeyond }),
     [onZoom, source],
   );
   const prefix = prefixOf(metric);
@@ -53,6 +59,15 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
           {prefix !== "" && <span className="panel-prefix">{prefix}/</span>}
           <span>{leafOf(metric)}</span>
         </h3>
+        {(isCut || (isWhole && yRange === "auto")) && (
+          <button
+            className="panel-note"
+            title={isWhole ? "Leave out what flattens the other runs" : "Arrows at the edge show where values leave the range"}
+            onClick={() => { setWhole(!isWhole); }}
+          >
+            {isWhole ? "all values" : `beyond the range: ${plural(status.beyond, "run")}`} · <b>{isWhole ? "fit most" : "show all"}</b>
+          </button>
+        )}
         <button
           className="button quiet icon-button"
           aria-label={isLarge ? `Close ${metric}` : `Enlarge ${metric}`}

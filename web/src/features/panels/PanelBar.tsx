@@ -2,9 +2,11 @@
 import { useMemo } from "react";
 
 import { fullNumber } from "../../lib/format";
-import { HALF_LIVES, type View, type ViewChange } from "../../lib/view";
+import { HALF_LIVES, type View, type ViewChange, Y_RANGES, type YRange } from "../../lib/view";
 import { type Command, useCommands } from "../../ui/commands";
 import { Icon, SearchBox } from "../../ui/parts";
+
+const Y_RANGE_NAMES: Readonly<Record<YRange, string>> = { auto: "Auto", full: "All", inliers: "No outliers" };
 
 interface PanelBarProps {
   readonly view: View;
@@ -27,13 +29,16 @@ export function PanelBar({ view, onView, fault }: PanelBarProps) {
       <div className="toggles">
         <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
         <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
-        <Toggle
-          label="Ignore outliers"
-          hint="O"
-          isOn={view.ignoreOutliers}
-          onClick={() => { onView({ ignoreOutliers: !view.ignoreOutliers }); }}
-        />
       </div>
+      <label className="choice" title="Auto leaves out what would flatten everything else; All shows every value; No outliers leaves out the outermost 2 % on each side (O)">
+        <span>Y range</span>
+        <select
+          value={view.yRange}
+          onChange={(event) => { onView({ yRange: Y_RANGES.find((each) => each === event.target.value) ?? "auto" }); }}
+        >
+          {Y_RANGES.map((each) => <option key={each} value={each}>{Y_RANGE_NAMES[each]}</option>)}
+        </select>
+      </label>
       <label
         className="smooth"
         title="Average with the values before, whose weights halve every so many steps. The values themselves stay faint behind."
@@ -83,12 +88,16 @@ function commandsOf(view: View, onView: ViewChange): Command[] {
     { name: "Filter panels", key: "f", run: () => document.getElementById("panel-search")?.focus() },
     { name: "Log y axis", key: "l", run: () => { onView({ isLogY: !view.isLogY }); } },
     { name: "Log x axis", key: "x", run: () => { onView({ isLogX: !view.isLogX }); } },
-    { name: "Ignore outliers", key: "o", run: () => { onView({ ignoreOutliers: !view.ignoreOutliers }); } },
+    { name: "Y range: auto, all, no outliers", key: "o", run: () => { onView({ yRange: rangeAfter(view.yRange) }); } },
     { name: "More smoothing", key: "s", run: () => { smoothBy(1); } },
     { name: "Less smoothing", key: "S", run: () => { smoothBy(-1); } },
     { name: "Show all steps", key: "r", run: () => { onView({ zoom: null }); } },
     { name: "Unfold all sections", key: "u", run: () => { onView({ folded: [] }); } },
   ];
+}
+
+function rangeAfter(now: YRange): YRange {
+  return Y_RANGES[(Y_RANGES.indexOf(now) + 1) % Y_RANGES.length] ?? "auto";
 }
 
 function levelOf(halfLife: number): number {

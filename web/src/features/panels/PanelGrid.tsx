@@ -1,5 +1,5 @@
 /** The charts of a page in sections, with the controls that hold for all of them. */
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useRef, useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
@@ -9,8 +9,10 @@ import { Notice } from "../../ui/parts";
 import { Enlarged } from "./Enlarged";
 import { PanelBar } from "./PanelBar";
 import { SectionView } from "./SectionView";
-import { sectionsOf } from "./sections";
+import { columnsFor, sectionsOf } from "./sections";
 import type { PanelInput, PanelRun } from "./source";
+
+const PANEL_MIN_PX = 288;
 
 interface PanelGridProps {
   readonly keys: readonly string[] | undefined;
@@ -22,16 +24,17 @@ interface PanelGridProps {
 }
 
 export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelGridProps) {
-  const { smooth, isLogX, isLogY, ignoreOutliers, zoom, filter } = view;
+  const { smooth, isLogX, isLogY, yRange, zoom, filter } = view;
   const zoomName = zoom === null ? "" : `${String(zoom.start)}..${String(zoom.stop)}`;
   const input = useMemo<PanelInput>(
-    () => ({ runs, options: { halfLife: smooth, isLogX, isLogY, ignoreOutliers }, range: rangeOf(zoomName) }),
-    [runs, smooth, isLogX, isLogY, ignoreOutliers, zoomName],
+    () => ({ runs, options: { halfLife: smooth, isLogX, isLogY, yRange }, range: rangeOf(zoomName) }),
+    [runs, smooth, isLogX, isLogY, yRange, zoomName],
   );
   const matcher = useMemo(() => matcherOf(filter), [filter]);
   const sections = useMemo(() => sectionsOf((keys ?? []).filter(matcher.matches)), [keys, matcher]);
   const onZoom = useCallback((range: PanelInput["range"]) => { onView({ zoom: range }); }, [onView]);
   const onEnlarge = useCallback((panel: string | null) => { onView({ panel }); }, [onView]);
+  const [frame, most] = useMostColumns();
   if (keys === undefined) return <GridSkeleton />;
   if (keys.length === 0) {
     return (
@@ -42,7 +45,7 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelG
     );
   }
   return (
-    <div className="panels">
+    <div ref={frame} className="panels">
       <PanelBar view={view} onView={onView} fault={matcher.fault} />
       {sections.length === 0 && (
         <Notice title="No panel matches">
@@ -53,6 +56,7 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelG
         <SectionView
           key={section.id}
           section={section}
+          columns={columnsFor(sections, most)}
           isFolded={view.folded.includes(section.id)}
           onFold={() => { onView({ folded: toggled(view.folded, section.id) }); }}
           input={input}
@@ -67,6 +71,22 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelG
       )}
     </div>
   );
+}
+
+/** How many panels fit side by side into the element that gets the ref. */
+function useMostColumns() {
+  const [most, setMost] = useState(2);
+  const observer = useRef<ResizeObserver>(null);
+  const frame = useCallback((element: HTMLDivElement | null) => {
+    observer.current?.disconnect();
+    if (element === null) return;
+    observer.current = new ResizeObserver((entries) => {
+      const width = entries.at(-1)?.contentRect.width ?? 0;
+      setMost(Math.max(1, Math.floor(width / PANEL_MIN_PX)));
+    });
+    observer.current.observe(element);
+  }, []);
+  return [frame, most] as const;
 }
 
 function rangeOf(zoomName: string): PanelInput["range"] {

@@ -1,20 +1,20 @@
 /** A section of panels: folds, and never tears apart the panels that share a leaf. */
-import { useEffect, useRef, useState } from "react";
+import { useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { formatCount } from "../../lib/format";
 import { Icon } from "../../ui/parts";
 import { Panel } from "./Panel";
-import { columnsFor, type Section, titleOf } from "./sections";
+import { type Section, titleOf } from "./sections";
 import type { PanelInput } from "./source";
 
-const PANEL_MIN_PX = 288;
 /** More panels than anyone scrolls through wait behind a button. */
 const FIRST_PANELS = 60;
 
 interface SectionViewProps {
   readonly section: Section;
+  readonly columns: number;
   readonly isFolded: boolean;
   readonly onFold: () => void;
   readonly input: PanelInput;
@@ -25,24 +25,12 @@ interface SectionViewProps {
 }
 
 export function SectionView(props: SectionViewProps) {
-  const { section, isFolded, onFold, input, store, crosshair, onZoom, onEnlarge } = props;
-  const [most, setMost] = useState(3);
+  const { section, columns, isFolded, onFold, input, store, crosshair, onZoom, onEnlarge } = props;
   const [isWhole, setWhole] = useState(false);
-  const body = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (body.current === null) return;
-    const observer = new ResizeObserver((entries) => {
-      const width = entries.at(-1)?.contentRect.width ?? 0;
-      setMost(Math.max(1, Math.floor(width / PANEL_MIN_PX)));
-    });
-    observer.observe(body.current);
-    return () => { observer.disconnect(); };
-  }, []);
-  const columns = columnsFor(section.groups, most);
   const groups = isWhole ? section.groups : firstGroups(section.groups);
   const rest = section.size - groups.reduce((sum, group) => sum + group.length, 0);
   return (
-    <div ref={body} className="section">
+    <div className="section">
       <h2 className="section-head">
         <button className="section-fold" aria-expanded={!isFolded} onClick={onFold}>
           <Icon name="fold" />

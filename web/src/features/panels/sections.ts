@@ -36,20 +36,24 @@ export function sectionsOf(keys: readonly string[]): Section[] {
 }
 
 /**
- * How many columns a section takes, at most `most`: as many as leave the fewest holes when no
- * group may be torn apart; of equals the widest.
+ * How many columns all sections of a page take, at most `most`: an even number where keys stand
+ * in pairs, so that no pair is torn apart and every panel is as large as every other.
  */
-export function columnsFor(groups: readonly (readonly string[])[], most: number): number {
-  let best = 1;
-  let fewest = Number.POSITIVE_INFINITY;
-  for (let columns = most; columns >= Math.max(1, Math.min(2, most)); columns -= 1) {
-    const holes = holesWith(groups, columns) / columns;
-    if (holes < fewest - 0.26) {
-      fewest = holes;
-      best = columns;
-    }
-  }
-  return best;
+export function columnsFor(sections: readonly Section[], most: number): number {
+  const hasPairs = sections.some((section) => section.groups.some((group) => group.length % 2 === 0));
+  return hasPairs && most > 1 ? most - (most % 2) : Math.max(1, most);
+}
+
+interface Definition {
+  readonly metric: string;
+  readonly hidden: boolean;
+}
+
+/** The keys that have a panel: those that no run has defined as hidden. */
+export function chartedKeys(keys: readonly string[], definitions: readonly (readonly Definition[])[]): string[] {
+  const hidden = new Set(definitions.flat().flatMap((each) => (each.hidden ? [each.metric] : [])));
+  const prefixes = [...hidden].flatMap((name) => (name.endsWith("*") ? [name.slice(0, -1)] : []));
+  return keys.filter((key) => !hidden.has(key) && !prefixes.some((prefix) => key.startsWith(prefix)));
 }
 
 export function prefixOf(key: string): string {
@@ -91,24 +95,4 @@ function rank(prefix: string): number {
   if (first === "system") return ORDER.length + 1;
   const known = ORDER.indexOf(first.toLowerCase());
   return known === -1 ? ORDER.length : known;
-}
-
-function holesWith(groups: readonly (readonly string[])[], columns: number): number {
-  let used = 0;
-  let holes = 0;
-  for (const group of groups) {
-    const size = Math.min(group.length, columns);
-    if (used + size > columns) {
-      holes += columns - used;
-      used = 0;
-    }
-    const rest = group.length % columns;
-    if (group.length >= columns) {
-      holes += rest === 0 ? 0 : columns - rest;
-      used = 0;
-    } else {
-      used = (used + size) % columns;
-    }
-  }
-  return holes + (used === 0 ? 0 : columns - used);
 }

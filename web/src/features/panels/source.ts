@@ -7,6 +7,7 @@ export interface PanelRun {
   readonly id: string;
   readonly name: string;
   readonly color: string;
+  readonly dash: readonly number[];
 }
 
 export interface PanelInput {
@@ -20,9 +21,11 @@ export interface PanelStatus {
   readonly fault: string | null;
   /** The last value of the only run; null with several. */
   readonly last: number | null;
+  /** How many runs have values outside of what the y axis shows. */
+  readonly beyond: number;
 }
 
-const LOADING: PanelStatus = { phase: "loading", fault: null, last: null };
+const LOADING: PanelStatus = { phase: "loading", fault: null, last: null, beyond: 0 };
 /** Widths are rounded up to this, so that dragging the window's edge asks for nothing. */
 const BUCKET_STEP = 256;
 const MARGIN = 0.1;
@@ -77,6 +80,8 @@ export class PanelSource {
     this.#renew();
   };
 
+  readonly setBeyond = (beyond: number): void => { this.#setStatus({ ...this.#status, beyond }); };
+
   setInput(input: PanelInput): void {
     this.#input = input;
     this.#renew();
@@ -126,12 +131,12 @@ export class PanelSource {
     const isComplete = this.#input.runs.length === 0 || (this.#wish !== null && this.#store.isComplete(this.#wish));
     const phase = lines.length > 0 ? "ready" : isComplete ? "empty" : "loading";
     const only = this.#input.runs.length === 1 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
-    this.#setStatus({ phase, fault: this.#status.fault, last: only ?? null });
+    this.#setStatus({ ...this.#status, phase, last: only ?? null });
   }
 
   #setStatus(status: PanelStatus): void {
-    const { phase, fault, last } = this.#status;
-    if (status.phase === phase && status.fault === fault && Object.is(status.last, last)) return;
+    const { phase, fault, last, beyond } = this.#status;
+    if (status.phase === phase && status.fault === fault && status.beyond === beyond && Object.is(status.last, last)) return;
     this.#status = status;
     for (const watcher of this.#watchers) watcher();
   }

@@ -1,0 +1,168 @@
+/** Which steps and which values a chart shows. */
+import { type Extent, indexesWithin, type Line, type LineOptions } from "./model";
+
+export interface ValueExtent {
+  readonly extent: Extent;
+  /** The lines that have values outside of the extent. */
+  readonly beyond: number;
+}
+
+interface Reach {
+  readonly line: Line;
+  readonly low: number;
+  readonly high: number;
+}
+
+const OUTLIER_QUANTILE = 0.02;
+const OUTLIER_MARGIN = 0.25;
+const PADDING = 0.05;
+/** A run's core is what lies between these shares of its values. */
+const CORE_QUANTILE = 0.05;
+/** So many runs of all may be wild without moving the typical range. */
+const WILD_SHARE = 0.25;
+const CORE_BUCKETS = 64;
+/** Values this many typical ranges away are absurd; on a log axis both are counted in decades. */
+const ABSURD = 100;
+const ABSURD_LOG = 10;
+const LEAST_DECADES = 2;
+
+/** The steps that the lines cover; null where there is nothing to draw. */
+export function extentX(lines: readonly Line[], isLogX: boolean): Extent | null {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const { buckets } of lines) {
+    const first = isLogX ? buckets.step_last.findIndex((step) => step >= 1) : 0;
+    if (first === -1 || first >= buckets.step.length) continue;
+    low = Math.min(low, isLogX ? Math.max(1, buckets.step[first] ?? 1) : (buckets.step[0] ?? 0));
+    high = Math.max(high, buckets.step_last[buckets.step_last.length - 1] ?? 0);
+  }
+  if (low > high) return null;
+  return low === high ? [isLogX ? low / 2 : low - 1, isLogX ? low * 2 : low + 1] : [low, high];
+}
+
+/** The values to show between two steps, with some air; null where there is nothing to draw. */
+export function extentY(lines: readonly Line[], x: Extent, options: LineOptions): ValueExtent | null {
+  const reaches = lines.flatMap((line) => reachOf(line, x, options.isLogY) ?? []);
+  if (reaches.length === 0) return null;
+  const full: Extent = [least(reaches), greatest(reaches)];
+  const [low, high] =
+    options.yRange === "full" ? full
+    : options.yRange === "inliers" ? withoutOutliers(reaches, x, options.isLogY, full)
+    : robust(reaches, x, options.isLogY, full);
+  const extent = options.isLogY ? padLog(low, high) : padLinear(low, high);
+  return { extent, beyond: reaches.filter((reach) => reach.low < extent[0] || reach.high > extent[1]).length };
+}
+
+/**
+ * The full extent, unless it holds values that lie absurdly far from the typical range.
+ *
+ * Each run has a core, the middle nine tenths of its values; the typical range is what the cores
+ * of three quarters of the runs lie within. A value is absurd a hundred times the typical range
+ * beyond it, where a range counts at least as wide as its ends are far from 0: 5 beside losses of
+ * 0.50 to 0.51 is a spike to be seen, 1e300 is not. On a log axis it is ten times, in decades.
+ * A run with absurd values does not widen the extent beyond the typical range; all others do.
+ */
+function robust(reaches: readonly Reach[], x: Extent, isLog: boolean, full: Extent): Extent {
+  const cores = reaches.map((reach) => coreOf(reach.line, x, isLog));
+  const lows = Float64Array.from(cores, (core) => core[0]).sort();
+  const highs = Float64Array.from(cores, (core) => core[1]).sort();
+  // Of two or three runs one may be wild; a run alone is measured by itself.
+  const wild = reaches.length === 1 ? 0 : Math.max(1, Math.floor(reaches.length * WILD_SHARE));
+  const ends = [lows[wild] ?? full[0], highs[highs.length - 1 - wild] ?? full[1]] as const;
+  const typical: Extent = [Math.min(...ends), Math.max(...ends)];
+  const [least, most] = fences(typical, isLog);
+  if (full[0] >= least && full[1] <= most) return full;
+  const tame = reaches.filter((reach) => reach.low >= least && reach.high <= most);
+  return [Math.min(typical[0], ...tame.map((reach) => reach.low)), Math.max(typical[1], ...tame.map((reach) => reach.high))];
+}
+
+/** Between which values nothing is absurd. */
+function fences([low, high]: Extent, isLog: boolean): Extent {
+  if (isLog) {
+    const away = ABSURD_LOG * Math.max(LEAST_DECADES, Math.log10(high) - Math.log10(low));
+    return [10 ** (Math.log10(low) - away), 10 ** (Math.log10(high) + away)];
+  }
+  const away = ABSURD * Math.max(high - low, Math.abs(low), Math.abs(high));
+  // A flag that is mostly 0 has no typical size that its 1 could be far from.
+  return away === 0 ? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] : [low - away, high + away];
+}
+
+/** The middle of a run's values; of a long run every so many buckets stand for all. */
+function coreOf(line: Line, x: Extent, isLog: boolean): Extent {
+  const [from, to] = indexesWithin(line.buckets, x);
+  const values: number[] = [];
+  const stride = Math.max(1, Math.ceil((to - from) / CORE_BUCKETS));
+  for (let index = from; index < to; index += stride) takeBucket(values, line, index, isLog);
+  // A log axis may find none in the sample where the run has some.
+  for (let index = from; index < to && values.length === 0; index += 1) takeBucket(values, line, index, isLog);
+  const sorted = Float64Array.from(values).sort();
+  const last = sorted.length - 1;
+  return [sorted[Math.floor(last * CORE_QUANTILE)] ?? 0, sorted[Math.ceil(last * (1 - CORE_QUANTILE))] ?? 0];
+}
+
+function takeBucket(values: number[], { buckets }: Line, index: number, isLog: boolean): void {
+  for (const value of [buckets.min[index], buckets.max[index]]) {
+    if (value !== undefined && isShowable(value, isLog)) values.push(value);
+  }
+}
+
+function reachOf(line: Line, x: Extent, isLog: boolean): Reach | null {
+  const { min, max } = line.buckets;
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  const take = (value: number): void => {
+    if (!isShowable(value, isLog)) return;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  };
+  const [from, to] = indexesWithin(line.buckets, x);
+  for (let index = from; index < to; index += 1) {
+    take(min[index] ?? Number.NaN);
+    take(max[index] ?? Number.NaN);
+    // The least value may have no logarithm where the line through the means has one.
+    if (isLog) take(line.y[index] ?? Number.NaN);
+  }
+  return low > high ? null : { line, low, high };
+}
+
+function withoutOutliers(reaches: readonly Reach[], x: Extent, isLog: boolean, full: Extent): Extent {
+  const values: number[] = [];
+  for (const { line } of reaches) {
+    const [from, to] = indexesWithin(line.buckets, x);
+    for (let index = from; index < to; index += 1) takeBucket(values, line, index, isLog);
+  }
+  const sorted = Float64Array.from(values).sort();
+  const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))] ?? full[0];
+  const [from, to] = [at(OUTLIER_QUANTILE), at(1 - OUTLIER_QUANTILE)];
+  const margin = (to - from) * OUTLIER_MARGIN;
+  return [Math.max(full[0], from - margin), Math.min(full[1], to + margin)];
+}
+
+function isShowable(value: number, isLog: boolean): boolean {
+  return Number.isFinite(value) && !(isLog && value <= 0);
+}
+
+function padLinear(low: number, high: number): Extent {
+  // Means of equal values differ in their last digits: that is no slope worth showing.
+  if (high / 2 - low / 2 <= Math.max(Math.abs(low), Math.abs(high)) * 1e-12) {
+    const air = low === 0 ? 1 : Math.abs(low) * 0.1;
+    return [low - air, high + air];
+  }
+  // Halved first: the span of the whole range of float64 is not a float64.
+  const air = (high / 2 - low / 2) * (2 * PADDING);
+  return [Math.max(-Number.MAX_VALUE, low - air), Math.min(Number.MAX_VALUE, high + air)];
+}
+
+function padLog(low: number, high: number): Extent {
+  if (low === high) return [low / 2, high * 2];
+  const air = (high / low) ** PADDING;
+  return [low / air, high * air];
+}
+
+function least(reaches: readonly Reach[]): number {
+  return reaches.reduce((low, reach) => Math.min(low, reach.low), Number.POSITIVE_INFINITY);
+}
+
+function greatest(reaches: readonly Reach[]): number {
+  return reaches.reduce((high, reach) => Math.max(high, reach.high), Number.NEGATIVE_INFINITY);
+}
