@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runlore.sdk.api import Api
     from runlore.sdk.documents import Config, Summary
+    from runlore.sdk.foreign import Settings
     from runlore.sdk.run import Run
     from runlore.sdk.start import define_metric, finish, flush, init, log, login
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Api",
     "Run",
+    "Settings",
     "__version__",
     "config",
     "define_metric",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "Api": "api",
     "Run": "run",
+    "Settings": "foreign",
     "define_metric": "start",
     "finish": "start",
     "flush": "start",
@@ -53,7 +56,9 @@ def __getattr__(name: str) -> object:
         found: object = getattr(start, _CURRENT[name])()
         return found
     if name not in _HOMES:
-        raise AttributeError(f"module 'runlore' has no attribute {name!r}")
+        from runlore.sdk.foreign import missing
+
+        raise missing("module 'runlore'", name)
     from importlib import import_module
 
     found = getattr(import_module(f"runlore.sdk.{_HOMES[name]}"), name)

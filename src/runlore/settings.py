@@ -1,12 +1,15 @@
 """The settings: one table, read once, from arguments, environment, file and defaults."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from runlore.errors import UsageError
 
 DEFAULT_URL = "http://127.0.0.1:7333"
+URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(?::(\d{1,5}))?(/[^\s?#]*)?\Z")
+"""The address of a server: scheme, host, port and prefix."""
 MODES = ("online", "offline", "disabled")
 
 
@@ -57,19 +60,22 @@ def load(**arguments: str | None) -> Settings:
     """
     found = origins(**arguments)
     values = {name: origin.value for name, origin in found.items()}
-    for name, prefix in (("url", ("http://", "https://")),):
-        if not values[name].startswith(prefix):
-            raise UsageError(
-                f"{name} must begin with http:// or https://, got {values[name]!r} "
-                f"(from {found[name].origin}); for example {DEFAULT_URL}"
-            )
+    url = values["url"].rstrip("/")
+    match = URL.match(url)
+    if match is None or int(match[3] or 1) not in range(1, 65536):
+        # What stands before an @ may be a password.
+        shown = re.sub("//.*@", "//…@", url)
+        raise UsageError(
+            f"url must be like http://host:7333 or https://host/prefix, got {shown!r} "
+            f"(from {found['url'].origin}); a key goes into RUNLORE_API_KEY"
+        )
     if values["mode"] not in MODES:
         raise UsageError(
             f"mode must be one of {', '.join(MODES)}, got {values['mode']!r} "
             f"(from {found['mode'].origin})"
         )
     return Settings(
-        url=values["url"].rstrip("/"),
+        url=url,
         api_key=values["api_key"],
         project=values["project"],
         home=os.path.abspath(os.path.expanduser(values["home"])),

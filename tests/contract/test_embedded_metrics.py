@@ -1,17 +1,21 @@
 """The embedded store keeps the contract of metric history, and answers as the naive one does."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from runlore.errors import ConflictError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.metrics import MetricStore, SpoolPiece, Stored
+from runlore.testing.metric_contract import a_curve
 from runlore.testing.metric_restarts import (
     MetricStoreAgainstReference,
     MetricStoreContract,
     MetricStoreDurability,
 )
+from runlore.testing.spools import a_run
 
 
 def settle(store: MetricStore) -> None:
@@ -42,3 +46,34 @@ class TestPackedMetricStore(MetricStoreContract, MetricStoreDurability):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
         return lambda: PackedMetricStore(tmp_path / "metrics")
+
+
+def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    for number in range(0, 1200, 300):
+        builders = [a_curve([1.0], run=a_run(f"run-{n}")) for n in range(number, number + 300)]
+        for builder in builders:
+            builder.end()  # now it is due, and the store's own thread packs it, too
+        store.append([builder.piece() for builder in builders])
+        store.settle()
+    store.close()
+    log = sqlite3.connect(tmp_path / "log.db")
+    assert log.execute("SELECT count(*) FROM piece").fetchone() == (0,)
+    log.close()
+
+
+def test_rows_that_are_being_read_when_the_store_is_closed_come_to_their_end(
+    tmp_path: Path,
+) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    packed, waiting = a_curve([1.0, 2.0]), a_curve([3.0], writer="w-2")
+    store.append([packed.piece()])
+    store.settle()
+    store.append([waiting.piece()])
+    rows = store.rows(a_run())
+    first = next(rows)
+    store.close()
+    assert [row.values["loss"] for row in (first, *rows)] == [1.0, 3.0, 2.0]
+    with pytest.raises(ConflictError, match="closed"):
+        store.keys(a_run())
+    EmbeddedMetricStore(tmp_path).close()

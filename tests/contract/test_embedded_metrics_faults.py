@@ -5,6 +5,7 @@ import functools
 import os
 import pickle
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -191,7 +192,7 @@ def test_a_folder_of_a_newer_runlore_is_refused_with_the_way_out(
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(ConflictError, match="schema version 99.*upgrade Runlore"):
-        EmbeddedMetricStore(tmp_path).keys(a_run())
+        EmbeddedMetricStore(tmp_path)
 
 
 def test_a_quota_that_is_reached_refuses_the_append_and_keeps_what_was_there(
@@ -265,3 +266,69 @@ def test_a_damaged_chunk_is_named_and_not_returned(tmp_path: Path) -> None:
     for named in ("local/digits/run-1", "'loss'", str(path)):
         assert named in str(caught.value)
     store.close()
+
+
+ENDING = """
+import signal, sys, threading
+from pathlib import Path
+from runlore.errors import ConflictError
+from runlore.store.embedded.metrics import EmbeddedMetricStore
+from runlore.store.metrics import SpoolPiece
+from runlore.testing.spools import SpoolBuilder, a_run
+
+store = EmbeddedMetricStore(Path(sys.argv[1]))
+acknowledged = {}
+
+def deliver(number):
+    builder = SpoolBuilder(a_run(), f"w-{number}")
+    step = first = 0
+    while True:
+        for _ in range(200):
+            builder.log({"a": float(step), "b": 1.0}, step=step)
+            step += 1
+        piece = builder.piece(first)
+        try:
+            (answer,) = store.append([piece])
+        except ConflictError:
+            return
+        first = len(builder.frames)
+        acknowledged[builder.writer] = (answer.next, answer.points)
+        if number == 0 and step == 2000:
+            print("busy", flush=True)
+
+threads = [threading.Thread(target=deliver, args=(number,)) for number in range(3)]
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+for thread in threads:
+    thread.start()
+signal.sigwait([signal.SIGTERM])
+store.close()
+for thread in threads:
+    thread.join()
+for writer, (stop, points) in acknowledged.items():
+    print(writer, stop, points)
+"""
+
+
+def test_a_store_that_is_closed_under_load_ends_and_keeps_what_it_acknowledged(
+    tmp_path: Path,
+) -> None:
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", ENDING, str(tmp_path / "metrics")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "busy\n"
+        child.terminate()
+        output, _ = child.communicate(timeout=20)
+        assert child.returncode == 0
+        acknowledged = [line.split() for line in output.splitlines()]
+        assert {writer for writer, _, _ in acknowledged} == {"w-0", "w-1", "w-2"}
+        store = EmbeddedMetricStore(tmp_path / "metrics")
+        for writer, stop, points in acknowledged:
+            assert store.stored(a_run(), writer) == Stored(next=int(stop), points=int(points))
+        counted = sum(len(row.values) for row in store.rows(a_run()))
+        assert counted == sum(int(points) for _, _, points in acknowledged)
+        store.close()
+        shutil.rmtree(tmp_path / "metrics")

@@ -38,6 +38,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
             end: JsonObject = {"exit_code": exit_code, "time_ns": time.time_ns()}
             builder.add(spool.frame(spool.encode_json(spool.FINISH, end)))
             assert server.send_spool(builder).status == 200
+        # The counts of a project are written every two seconds.
+        deadline = time.monotonic() + 20
+        while server.get("/api/v1/projects/local/digits").json["points"] != 2404:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         yield server
 
 

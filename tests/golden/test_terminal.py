@@ -22,8 +22,12 @@ def an_ending(
     lost: int = 0,
     is_offline: bool = False,
     trouble: str | None = None,
+    spool: str = SPOOL,
+    is_settled: bool = True,
 ) -> Ending:
-    return Ending(exit_code, seconds, points, delivered, lost, is_offline, trouble, SPOOL)
+    return Ending(
+        exit_code, seconds, points, delivered, lost, is_offline, trouble, spool, is_settled
+    )
 
 
 def test_a_run_begins_with_its_name_and_address() -> None:
@@ -76,6 +80,23 @@ def test_offline_it_says_how_to_deliver_it() -> None:
         "runlore: finished in 3m 12s · 48,000 points kept offline\n"
         f"runlore: deliver it with: runlore sync {SPOOL}"
     )
+
+
+@pytest.mark.parametrize("is_offline", [False, True])
+def test_what_no_disk_took_is_said_to_be_in_staging(is_offline: bool) -> None:
+    folder = "/dev/shm/runlore-1000/71-2034/0190a7b2-0000-7000-8000-000000000000"
+    ending = an_ending(
+        delivered=0,
+        is_offline=is_offline,
+        trouble="cannot write /home/ann/.runlore/spool: No space left on device",
+        spool=folder,
+        is_settled=False,
+    )
+    assert terminal.ended(ending, []).split("\n")[1:] == [
+        "runlore: cannot write /home/ann/.runlore/spool: No space left on device; the rest is "
+        f"not on the disk yet but in {folder}, which a restart of this machine empties; "
+        "'runlore sync' brings it out"
+    ]
 
 
 def test_a_gap_is_counted_aloud() -> None:

@@ -45,6 +45,7 @@ test("a linear axis has round numbers, and none where its ends are none", () => 
   expect(roundTicks(-1.7e308, 1.7e308, 4).length).toBeGreaterThan(2);
   expect(roundTicks(0, 1, 5).map((tick) => tick.value)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
   expect(roundTicks(1, 1, 5)).toEqual([]);
+  expect(roundTicks(0.1, 0.1 + 2e-17, 5).length).toBeLessThan(3);
   expect(roundTicks(Number.NaN, 1, 5)).toEqual([]);
 });
 

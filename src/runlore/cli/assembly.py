@@ -43,8 +43,11 @@ def assemble(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     called = next((word for word in arguments if not word.startswith("-")), None)
     for name, place, text in BARE:
-        command = cast(Callable[[], None], _load(place)) if name == called else _nothing
-        app.command(name, help=text)(command)
+        if name == called:
+            # Its own docstring is its help: it has an example.
+            app.command(name)(cast(Callable[[], None], _load(place)))
+        else:
+            app.command(name, help=text)(_nothing)
     for name, place, text in NOUNS:
         group = cast(typer.Typer, _load(place)) if name == called else typer.Typer()
         app.add_typer(group, name=name, help=text)
@@ -71,9 +74,19 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and end.",
+        is_eager=True,
+        callback=lambda is_asked: _print_version(is_asked=is_asked),
+    ),
 ) -> None:
-    if version:
+    """Take the options of `runlore` itself."""
+
+
+def _print_version(*, is_asked: bool) -> None:
+    if is_asked:
         from runlore.cli.console import emit
         from runlore.version import __version__
 

@@ -12,7 +12,9 @@ EXIT_SERVER = 3
 
 
 def emit(line: str) -> None:
-    """Print a line of data."""
+    """Print a line of data, unless the program was started without a place to print to."""
+    if sys.stdout is None:
+        return
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

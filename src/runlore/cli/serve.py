@@ -1,5 +1,6 @@
 """`runlore serve`: the server, from its folder to its address."""
 
+import gc
 import os
 import signal
 import socket
@@ -36,7 +37,7 @@ def serve(
         int, typer.Option(help="Port to listen on; 0 takes a free one.")
     ] = DEFAULT_PORT,
     data: Annotated[
-        Path | None, typer.Option(help="Folder for runs.  [default: <home>/server]")
+        Path | None, typer.Option(help="Folder for runs; default: server in the setting home.")
     ] = None,
     public_url: Annotated[
         str | None, typer.Option(help="Address under which others reach this server.")
@@ -46,11 +47,14 @@ def serve(
 
     Example: runlore serve --port 7333
     """
+    # What is loaded at the start stays: looking through it for garbage again and again takes a
+    # fifteenth of the start, and later of every pass of the collector.
+    gc.disable()
     found = settings.load()
     home = Path(found.home)
-    if public_url is not None and urlsplit(public_url).scheme not in ("http", "https"):
-        raise UsageError(f"--public-url must begin with http:// or https://, got {public_url!r}")
-    listener = _listen(host, port)
+    if public_url is not None:
+        _check_url(public_url)
+    listener = listen(host, port)
     from runlore.server.backend import open_folder
     from runlore.services.access import Access, shared_key
 
@@ -116,7 +120,19 @@ def greeting(
     return "\n".join(lines)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _check_url(public_url: str) -> None:
+    try:
+        public = urlsplit(public_url)
+        is_address = public.scheme in ("http", "https") and bool(public.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UsageError(
+            f"--public-url must be an address such as http://runs.example.org, got {public_url!r}"
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
     """Take the port before anything else is done."""
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be 0 to 65535, got {port}")
@@ -151,15 +167,22 @@ def _run(
     on_ready: Callable[[], "subprocess.Popen[bytes] | None"],
 ) -> None:
     """Serve until a signal asks to end."""
+    import asyncio
+
     import uvicorn
 
     from runlore.server.app import create_app
+    from runlore.server.connection import Complaints, Connection, allow_many
 
+    allow_many()
     children: list[subprocess.Popen[bytes]] = []
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            asyncio.get_running_loop().set_exception_handler(Complaints())
             await super().startup(sockets)
+            gc.freeze()
+            gc.enable()
             if self.started:
                 child = on_ready()
                 if child is not None:
@@ -179,11 +202,13 @@ def _run(
 
     config = uvicorn.Config(
         create_app(backend, access=access, public_url=public_url),
-        http="httptools",
+        http=Connection,
         loop="asyncio",
         ws="none",
         lifespan="on",
         log_config=None,
+        # What is below are complaints about clients, which nobody here can act on.
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

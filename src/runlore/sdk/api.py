@@ -57,12 +57,15 @@ class Api:
     Args:
         url: address of the server; None takes the setting `url`.
         api_key: key of the server; None takes the setting `api_key`.
+
+    Raises:
+        UsageError: the address or the key cannot be one.
     """
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
         found = settings.load(url=url, api_key=api_key)
-        self.url = found.url
-        self._key = found.api_key
+        self.url = _checked_url(found.url)
+        self._key = _checked_key(found.api_key)
 
     def projects(self) -> list[ApiProject]:
         """Return all projects, last active first."""
@@ -327,6 +330,28 @@ class ApiRun:
 
     def _path(self, *more: str) -> str:
         return _path(self.ref.owner, self.ref.project, "runs", self.ref.run_id, *more)
+
+
+def _checked_url(url: str) -> str:
+    try:
+        address = urlsplit(url)
+        is_address = bool(address.hostname) and address.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"url must be the address of a server, got {url!r}; for example {settings.DEFAULT_URL}"
+        )
+    return url
+
+
+def _checked_key(key: str) -> str:
+    # Never told, not even a wrong one.
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            "api_key holds characters that no key has; copy it again from the server's key file"
+        )
+    return key
 
 
 def _path(owner: str, project: str, *more: str) -> str:

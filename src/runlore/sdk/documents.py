@@ -36,7 +36,8 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
         return [to_json(item, depth + 1) for item in sorted(value, key=str)]
     if isinstance(value, list | tuple | range):
         return [to_json(item, depth + 1) for item in value]
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
+    # Types of numbers, such as numpy.float32, have the attributes of arrays too.
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
         return _array(value, depth)
     if isinstance(value, type) or callable(value):
         name = getattr(value, "__qualname__", None)
@@ -109,6 +110,10 @@ class Section(dict[str, Any]):
         self.update(other)
         return self
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy is no part of the run: what is changed in it is not spooled.
+        return _detached, (_plain(self),)
+
     def _take(self, fields: Mapping[str, object]) -> None:
         for key, value in fields.items():
             super().__setitem__(key, self._held(to_json(value)))
@@ -143,11 +148,14 @@ class Config(Section):
         values.pop("allow_val_change", None)
         touched: JsonObject = {}
         for other in (*others, values):
+            if isinstance(other, bool):
+                # The same by position: update(args, True).
+                continue
             fields = fields_of(other, "config")
-            self._take(fields)
-            touched.update({key: self[key] for key in fields})
+            touched.update({key: to_json(value) for key, value in fields.items()})
         if touched:
             self.__dict__["_write"](touched)
+            self._take(touched)
 
     def restore(self, values: JsonObject) -> None:
         """Show what an earlier part of the run set, without spooling it again."""
@@ -167,20 +175,25 @@ class Config(Section):
         return {key: value for key, value in self.items() if value is section}
 
 
-class Summary(MutableMapping[str, JsonValue]):
+class Summary(MutableMapping[str, Any]):
     """The last logged value of each key; what is set here by hand wins and is spooled.
 
-    The server computes what `define_metric(summary=...)` asks for.
+    Read and set by item or attribute. The server computes what `define_metric(summary=...)`
+    asks for.
     """
+
+    _logged: Callable[[], dict[str, Value]]
+    _write: Callable[[JsonObject], None]
+    _set: JsonObject
 
     def __init__(
         self, logged: Callable[[], dict[str, Value]], write: Callable[[JsonObject], None]
     ) -> None:
-        self._logged = logged
-        self._write = write
-        self._set: JsonObject = {}
+        object.__setattr__(self, "_logged", logged)
+        object.__setattr__(self, "_write", write)
+        object.__setattr__(self, "_set", {})
 
-    def __getitem__(self, key: str) -> JsonValue:
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401
         return self._set[key] if key in self._set else self._logged()[key]
 
     def __setitem__(self, key: str, value: object) -> None:
@@ -190,6 +203,20 @@ class Summary(MutableMapping[str, JsonValue]):
         raise UsageError(
             f"key {shown(key)} of the summary cannot be taken out; set it to None instead"
         )
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if name.startswith("_"):
+            # Asked by copy and pickle, also of one that has nothing yet.
+            raise AttributeError(f"the summary has no attribute {name!r}")
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(
+                f"the summary has no {name!r}; it has {', '.join(map(repr, self)) or 'no keys'}"
+            ) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self[name] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._logged(), **self._set})
@@ -204,11 +231,26 @@ class Summary(MutableMapping[str, JsonValue]):
             fields = fields_of(other, "summary")
             touched.update({key: to_json(value) for key, value in fields.items()})
         if touched:
-            self._set.update(touched)
             self._write(touched)
+            self._set.update(touched)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return dict, ({**self._logged(), **self._set},)
 
     def __repr__(self) -> str:
         return f"Summary({ {**self._logged(), **self._set}!r})"
+
+
+def _plain(section: Mapping[str, JsonValue]) -> JsonObject:
+    return {
+        key: _plain(value) if isinstance(value, dict) else value for key, value in section.items()
+    }
+
+
+def _detached(fields: JsonObject) -> Section:
+    section = Section(lambda: None)
+    section._take(fields)
+    return section
 
 
 def fields_of(value: object, noun: str) -> dict[str, object]:
@@ -228,12 +270,14 @@ def fields_of(value: object, noun: str) -> dict[str, object]:
 
 def _array(value: object, depth: int) -> JsonValue:
     count = 1
-    for size in getattr(value, "shape", ()):
-        count *= int(size)
-    to_list = getattr(value, "tolist", None)
-    if to_list is None or count > _MAX_ELEMENTS:
-        return _text(str(value))
-    plain: object = to_list()
+    try:
+        for size in getattr(value, "shape", ()):
+            count *= int(size)
+        to_list = getattr(value, "tolist", None)
+        plain: object = value if to_list is None or count > _MAX_ELEMENTS else to_list()
+    except (TypeError, ValueError, RuntimeError):
+        # Its elements are elsewhere, or not known yet.
+        plain = value
     return _text(str(value)) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
 
 

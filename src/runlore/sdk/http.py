@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from runlore.errors import UnavailableError, UsageError
+from runlore.settings import URL
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -16,7 +17,6 @@ ANSWER_SECONDS = 20.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
-_URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/:@?#\[\]]+)(?::(\d{1,5}))?(/[^?#]*)?\Z")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: |\Z)")
 
 
@@ -43,7 +43,7 @@ def split_url(url: str) -> Address:
     Raises:
         UsageError: this is not an http or https address.
     """
-    match = _URL.match(url)
+    match = URL.match(url)
     if match is None or int(match[3] or 1) not in range(1, 65536):
         raise UsageError(
             f"url must be like http://host:7333 or https://host/prefix, got {url!r}; "

@@ -98,10 +98,12 @@ def _inheritable() -> list[int]:
         fds = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         fds = list(range(3, 256))
+    # Naming one at or above the limit, opened before that was lowered, would fail the spawn.
+    limit = os.sysconf("SC_OPEN_MAX")
     found = []
     for fd in fds:
         try:
-            if fd > 2 and os.get_inheritable(fd):
+            if 2 < fd < limit and os.get_inheritable(fd):
                 found.append(fd)
         except OSError:
             continue

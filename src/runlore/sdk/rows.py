@@ -64,6 +64,7 @@ class Rows:
         step: what the next call without a step gets.
         points: values kept so far.
         tick_ns: the time from which the next call looks after the sender.
+        tock_ns: a second before a call did so last: an earlier time tells of a clock set back.
         samples: rows spread over the time of the run.
         firsts: the first step and number of the first keys.
         tracked: keys whose every value `on_tracked` is told, because a goal is set for them.
@@ -81,6 +82,7 @@ class Rows:
         self.step = step
         self.points = 0
         self.tick_ns = 0
+        self.tock_ns = 0
         self.samples: list[Sample] = []
         self.firsts: dict[str, tuple[int, float]] = {}
         self.tracked: Callable[[str], bool] | None = None
@@ -121,24 +123,30 @@ class Rows:
             now = _time_ns()
             with self._lock:
                 number = self.step if step is None else step
+                stream = self._stream
+                at = end = 0
                 try:
                     payload = plan.pack(4, plan.set_id, number, now, *data.values())
                     head = _pack_head(plan.length, crc32(payload))
-                    stream = self._stream
                     at = stream.at
                     body = at + 8
                     end = body + plan.length
                     if end <= stream.capacity:
                         buffer = stream.buffer
+                        # First of all: a write that is a system call may let a handler in.
+                        stream.at = end
                         buffer[body:end] = payload  # type: ignore[index]
                         buffer[at:body] = head  # type: ignore[index]
-                        stream.at = end
                         self.step = number + 1 if commit is None or commit else number
                         plan.last = payload
                         self.points = plan.sequence = self.points + plan.count
-                        is_due = now >= self.tick_ns
-                except (OverflowError, StructError, OSError):
-                    # The long way tells what is wrong, or makes room.
+                        is_due = not self.tock_ns <= now < self.tick_ns
+                except OSError:
+                    # Only a write fails so, and the long way makes room for it.
+                    stream.give_back(at, end)
+                    is_due = None
+                except (OverflowError, StructError):
+                    # The long way tells what is wrong.
                     is_due = None
         if is_due is None:
             self._log_slowly(data, step, commit)
@@ -231,7 +239,7 @@ class Rows:
             self._on_skipped(key)
         if self._stream.trouble is not None:
             self._on_trouble(self._stream.trouble)
-        if now >= self.tick_ns:
+        if not self.tock_ns <= now < self.tick_ns:
             self._tick(now)
 
     def _append(
@@ -257,7 +265,9 @@ class Rows:
                 return False
             else:
                 self._remember_loose(keys, values, step, now)
-        self.points += len(keys)
+        # Counted before it is added: a handler that logs during len() adds too.
+        count = len(keys)
+        self.points += count
         if self.tracked is not None and self.on_tracked is not None:
             for key, value in zip(keys, values, strict=True):
                 if isinstance(value, float) and self.tracked(key):
@@ -351,11 +361,12 @@ class Rows:
                 fresh = list(keys)
             for part in _parts(fresh):
                 # Taken before the frame is put, so that a handler that logs gets other ids.
+                count = len(part)
                 first = self._next_id
-                self._next_id = first + len(part)
+                self._next_id = first + count
                 if not self._stream.put(spool.encode_keys(first, part), is_row=True):
                     return None
-                known.update(zip(part, range(first, first + len(part)), strict=True))
+                known.update(zip(part, range(first, first + count), strict=True))
         return [known[key] for key in keys]
 
     def _remember_loose(
@@ -383,6 +394,11 @@ class Rows:
 
         The first ticks follow one another quickly, so that a short run has samples too.
         """
+        if now < self.tock_ns:
+            self._started_ns -= self.tock_ns + _TICK_NS - now
+            self._watch_ns = now
+        # Threads come here out of order: what is a little earlier is no news.
+        self.tock_ns = now - _TICK_NS
         elapsed = max(now - self._started_ns, 0)
         self.tick_ns = now + min(max(elapsed // 32, _FIRST_TICK_NS), _TICK_NS)
         for plan in list(self._sets.values())[:_MAX_PLANS]:
@@ -390,7 +406,7 @@ class Rows:
                 values = _values_of(plan, _MAX_SAMPLED_KEYS)
                 step = int(unpack_from("<q", plan.last, 5)[0])
                 self._sample(Sample(step, plan.keys[:_MAX_SAMPLED_KEYS], values))
-        if now >= self._watch_ns or now < self._watch_ns - 2 * _TICK_NS:
+        if now >= self._watch_ns:
             self._watch_ns = now + _TICK_NS
             self._on_tick()
 

@@ -2,21 +2,21 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 from runlore.core.json import JsonObject
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
-from runlore.sdk import delivery, terminal, tree
+from runlore.sdk import delivery, foreign, terminal, tree
 from runlore.sdk.documents import Config, Summary
 from runlore.sdk.goals import Goals, check_definition
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
-from runlore.sdk.values import shown
+from runlore.sdk.values import described, shown
 from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
@@ -46,6 +46,26 @@ class Run:
             run.log({"loss": 0.5})
     """
 
+    # Without a dictionary: what a program sets by mistake would be lost in silence.
+    __slots__ = (
+        "__weakref__",
+        "_first_step",
+        "_folder",
+        "_goals",
+        "_is_disabled",
+        "_is_finished",
+        "_launcher",
+        "_origin",
+        "_rows",
+        "_said",
+        "_started",
+        "_told",
+        "_tree",
+        "_writer",
+        "config",
+        "summary",
+    )
+
     def __init__(self, origin: Origin, *, step: int = 0) -> None:
         self.config = Config(self._write_config)
         self.summary = Summary(self._last_values, self._write_summary)
@@ -61,6 +81,7 @@ class Run:
         self._launcher: Launcher | None = None
         self._said: set[str] = set()
         self._goals = Goals()
+        self._told: JsonObject = {}
         if not self._is_disabled and origin.role == "main":
             self._begin()
 
@@ -71,8 +92,35 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name that people read."""
+        """The name that people read; it may be set."""
         return self._origin.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        shown_name = checked_text(name, "name")
+        self._write_run({"name": shown_name})
+        self._origin = self._origin._replace(name=shown_name)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The words to find the run by; they may be set."""
+        tags = self._told.get("tags")
+        return tuple(map(str, tags)) if isinstance(tags, list) else ()
+
+    @tags.setter
+    def tags(self, tags: Sequence[str]) -> None:
+        words = [tags] if isinstance(tags, str) else tags
+        self._write_run({"tags": [checked_text(word, "a tag") for word in words]})
+
+    @property
+    def notes(self) -> str | None:
+        """A longer text about the run; it may be set."""
+        notes = self._told.get("notes")
+        return notes if isinstance(notes, str) else None
+
+    @notes.setter
+    def notes(self, notes: str) -> None:
+        self._write_run({"notes": checked_text(notes, "notes")})
 
     @property
     def project(self) -> str:
@@ -83,6 +131,16 @@ class Run:
     def owner(self) -> str:
         """Whose project it is."""
         return self._origin.ref.owner
+
+    @property
+    def entity(self) -> str:
+        """Another word for `owner`."""
+        return self.owner
+
+    @property
+    def path(self) -> str:
+        """The address for `Api().run()`: owner, project and id."""
+        return "/".join(self._origin.ref)
 
     @property
     def url(self) -> str | None:
@@ -143,6 +201,7 @@ class Run:
         summary: str | None = None,
         goal: Literal["minimize", "maximize"] | None = None,
         hidden: bool | None = None,
+        **unknown: object,
     ) -> None:
         """Say how a metric is drawn and summed up.
 
@@ -152,10 +211,13 @@ class Run:
             summary: one of min, max, mean, best, last and none.
             goal: which way is better.
             hidden: leave it out of the page's charts.
+            **unknown: arguments that only wandb knows; they are named once and ignored.
 
         Example:
             run.define_metric("eval/*", step_metric="epoch", summary="max", goal="maximize")
         """
+        if unknown:
+            self._say_once("define_metric()", foreign.ignored("define_metric()", unknown))
         check_definition(name, step_metric, summary, goal)
         content: JsonObject = {"metric": name}
         given: JsonObject = {
@@ -222,10 +284,7 @@ class Run:
         ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
-        trouble = None if ack is None else ack.error
-        is_safe = is_done or (ack is not None and ack.settled >= rows.end)
-        if not is_safe and self._launcher is not None and not self._launcher.is_alive():
-            trouble = "its sender does not stay alive"
+        is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -235,11 +294,11 @@ class Run:
                     delivered=delivered,
                     lost=rows.gap_points,
                     is_offline=is_offline,
-                    trouble=trouble,
-                    spool=self._spool_folder(),
-                    memory=None if is_safe else self._tree,
+                    trouble="the sender has not started" if ack is None else ack.error,
+                    spool=self._spool_folder() if is_settled else self._folder,
+                    is_settled=is_settled,
                 ),
-                self._curves(rows),
+                _curves(rows, self._goals),
             )
         )
 
@@ -270,6 +329,9 @@ class Run:
             dict(self.config),
         )
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise foreign.missing("a run", name)
+
     def __repr__(self) -> str:
         return f"<runlore.Run {self._origin.ref}>"
 
@@ -277,37 +339,10 @@ class Run:
         """Open this process's stream: at once in `init`, in a child when it first logs."""
         if self._is_finished:
             raise UsageError("this run is finished; call runlore.init() for another")
-        origin, settings = self._origin, self._origin.settings
-        ref, pid, writer = origin.ref, os.getpid(), writer_id()
-        host = os.uname().nodename or "localhost"
-        self._tree = tree.open_tree(settings)
-        address: JsonObject = {
-            "owner": ref.owner,
-            "project": ref.project,
-            "run": ref.run_id,
-            "writer": writer,
-            "host": host,
-            "pid": pid,
-            "role": origin.role,
-        }
-        target: JsonObject = {
-            **address,
-            "url": settings.url,
-            "api_key": settings.api_key,
-            "mode": settings.mode,
-            "home": settings.home,
-            "start": tree.process_start(pid),
-        }
-        header: JsonObject = {
-            **address,
-            "boot": tree.boot_id(),
-            "boot_ns": tree.boot_ns(),
-            "started_ns": time.time_ns(),
-            "sdk": f"runlore {__version__}",
-            "resumed": origin.is_resumed,
-        }
-        self._folder = tree.add_writer(self._tree, writer, target)
-        self._writer = writer
+        self._writer = writer_id()
+        target, header = _papers(self._origin, self._writer)
+        self._tree = tree.open_tree(self._origin.settings)
+        self._folder = tree.add_writer(self._tree, self._writer, target)
         self._launcher = Launcher(self._tree)
         self._rows = Rows(
             Stream(self._folder, header),
@@ -345,6 +380,7 @@ class Run:
 
     def _write_run(self, content: JsonObject) -> None:
         self._put(spool.encode_json(spool.RUN, content))
+        self._told.update(content)
 
     def _last_values(self) -> dict[str, float | bool | str]:
         return {} if self._rows is None else self._rows.last_values()
@@ -397,28 +433,71 @@ class Run:
         host = os.uname().nodename or "localhost"
         return os.path.join(home, "spool", host, *self._origin.ref)
 
-    def _curves(self, rows: Rows) -> list[terminal.Curve]:
-        points = {key: [first] for key, first in rows.firsts.items()}
-        for sample in rows.samples:
-            for key, value in zip(sample.keys, sample.values, strict=False):
-                points.setdefault(key, []).append((sample.step, value))
-        final = rows.step - 1
-        curves = []
-        for key, last in rows.last_values().items():
-            best = self._goals.best.get(key)
-            shape = points.get(key, [])
-            if shape and shape[-1][0] < final and isinstance(last, float):
-                shape.append((final, last))
-            curves.append(
-                terminal.Curve(
-                    key=key,
-                    points=shape,
-                    last=last,
-                    best=None if best is None else best.value,
-                    best_of=0 if best is None else best.of,
-                )
+
+def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
+    """Return a writer's target, for the sender, and the header of its stream."""
+    ref, settings, pid = origin.ref, origin.settings, os.getpid()
+    address: JsonObject = {
+        "owner": ref.owner,
+        "project": ref.project,
+        "run": ref.run_id,
+        "writer": writer,
+        "host": os.uname().nodename or "localhost",
+        "pid": pid,
+        "role": origin.role,
+    }
+    target: JsonObject = {
+        **address,
+        "url": settings.url,
+        "api_key": settings.api_key,
+        "mode": settings.mode,
+        "home": settings.home,
+        "start": tree.process_start(pid),
+    }
+    header: JsonObject = {
+        **address,
+        "boot": tree.boot_id(),
+        "boot_ns": tree.boot_ns(),
+        "started_ns": time.time_ns(),
+        "sdk": f"runlore {__version__}",
+        "resumed": origin.is_resumed,
+    }
+    return target, header
+
+
+def _curves(rows: Rows, goals: Goals) -> list[terminal.Curve]:
+    points = {key: [first] for key, first in rows.firsts.items()}
+    for sample in rows.samples:
+        for key, value in zip(sample.keys, sample.values, strict=False):
+            points.setdefault(key, []).append((sample.step, value))
+    final = rows.step - 1
+    curves = []
+    for key, last in rows.last_values().items():
+        best = goals.best.get(key)
+        shape = points.get(key, [])
+        if shape and shape[-1][0] < final and isinstance(last, float):
+            shape.append((final, last))
+        curves.append(
+            terminal.Curve(
+                key=key,
+                points=shape,
+                last=last,
+                best=None if best is None else best.value,
+                best_of=0 if best is None else best.of,
             )
-        return curves
+        )
+    return curves
+
+
+def checked_text(text: object, noun: str) -> str:
+    """Return a text that UTF-8 can hold; lone surrogates are escaped.
+
+    Raises:
+        UsageError: it is no string.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"{noun} must be a string, got {described(text)}; use str() of it")
+    return text.encode(errors="backslashreplace").decode()
 
 
 def exit_code_of(error: BaseException | None) -> int:

@@ -73,21 +73,28 @@ class Stream:
 
     def put(self, payload: bytes, *, is_row: bool = False) -> bool:
         """Append a frame; False when there is no room for it at all."""
-        head = _pack_head(len(payload), crc32(payload))
+        size = len(payload)
+        head = _pack_head(size, crc32(payload))
         at = self.at
         body = at + 8
-        end = body + len(payload)
+        end = body + size
         if end <= self.capacity and not self._held and self.buffer is not None:
+            self.at = end
             try:
                 self.buffer[body:end] = payload
                 self.buffer[at:body] = head
             except OSError as error:
                 self.trouble = error.strerror or str(error)
                 self.capacity = 0
+                self.give_back(at, end)
             else:
-                self.at = end
                 return True
         return self._put_behind_roll(head + payload, LIMIT if is_row else LIMIT + _RESERVE)
+
+    def give_back(self, at: int, end: int) -> None:
+        """Take back the room of a frame that could not be written, unless another one follows."""
+        if self.at == end:
+            self.at = at
 
     def count_lost(self, points: int, step: int) -> None:
         """Count a row that there is no room for; a gap frame will say so."""
@@ -130,7 +137,8 @@ class Stream:
         if framed:
             # Nothing may overtake what is held: a row needs the frame that declares its keys.
             self.capacity = 0
-            self._held_bytes += len(framed)
+            size = len(framed)
+            self._held_bytes += size
             self._held.append(framed)
         # A signal handler that logs during a roll finds it under way: its frame waits its turn.
         if not self._is_rolling:
@@ -204,12 +212,15 @@ class Stream:
     def _drain(self) -> None:
         """Move what is held into the fresh segment, a gap first, as far as it fits."""
         if self.lost_rows:
-            self._held.insert(0, spool.frame(spool.encode_json(spool.GAP, self._take_gap())))
-            self._held_bytes += len(self._held[0])
+            gap = spool.frame(spool.encode_json(spool.GAP, self._take_gap()))
+            self._held.insert(0, gap)
+            size = len(gap)
+            self._held_bytes += size
         done = 0
         while done < len(self._held):
             framed = self._held[done]
-            start, end = self.at, self.at + len(framed)
+            size = len(framed)
+            start, end = self.at, self.at + size
             if end > self._room:
                 break
             assert self.buffer is not None
@@ -218,7 +229,7 @@ class Stream:
             self.buffer[start : start + 8] = framed[:8]
             self.at = end
             done += 1
-            self._held_bytes -= len(framed)
+            self._held_bytes -= size
         del self._held[:done]
         if not self._held:
             self.capacity = self._room

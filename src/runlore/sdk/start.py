@@ -3,16 +3,16 @@
 import atexit
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from runlore import settings as settings_table
 from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
-from runlore.sdk import names, resume, terminal, tree
+from runlore.sdk import foreign, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
-from runlore.sdk.run import Origin, Run, exit_code_from
+from runlore.sdk.run import Origin, Run, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
@@ -41,7 +41,7 @@ class _Process:
         live: the runs that are not finished, by address.
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
-        warned: the arguments that were named in a warning already.
+        warned: the arguments that were named in a warning already, with their door.
         login: the settings that `login` gave.
     """
 
@@ -50,7 +50,7 @@ class _Process:
         self.live: dict[RunRef, Run] = {}
         self.exit_code: int | None = None
         self.is_hooked = False
-        self.warned: set[str] = set()
+        self.warned: set[tuple[str, str]] = set()
         self.login: dict[str, str] = {}
 
 
@@ -109,7 +109,7 @@ def init(  # noqa: PLR0913
     Example:
         run = runlore.init(project="digits", config={"lr": 0.1})
     """
-    _warn_unknown(unknown)
+    _warn_unknown("init()", unknown)
     if resume not in _RESUMES:
         raise UsageError(
             f"resume must be 'allow', 'must', 'never', 'auto', True or None, got {resume!r}"
@@ -132,7 +132,7 @@ def init(  # noqa: PLR0913
     told = _told(tags, notes, group, job_type)
     fields = {} if config is None else fields_of(config, "config")
     if name is not None:
-        told["name"] = _text(name, "name")
+        told["name"] = checked_text(name, "name")
     is_asked = id is not None or resume not in (None, False)
     known = _Past(None, 0)
     if is_asked:
@@ -145,7 +145,10 @@ def init(  # noqa: PLR0913
     )
     run = Run(Origin(ref, found, shown, "main", is_resumed), step=known.step)
     run.config.restore(known.config)
+    run._told.update(known.told)
     _hook()
+    # A program that goes on after `sys.exit` has caught it.
+    _process.exit_code = None
     _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
     _process.live[ref] = run
     _process.current = run
@@ -168,23 +171,25 @@ def log(data: Mapping[str, object], step: int | None = None, commit: bool | None
     run.log(data, step, commit)
 
 
-def finish(exit_code: int | None = None) -> None:
+def finish(exit_code: int | None = None, **unknown: object) -> None:
     """End the current run if there is one, see `Run.finish`.
 
     Example:
         runlore.finish()
     """
+    _warn_unknown("finish()", unknown)
     run = _process.current
     if run is not None:
         _finish(run, exit_code)
 
 
-def login(key: str | None = None, *, host: str | None = None) -> bool:
+def login(key: str | None = None, *, host: str | None = None, **unknown: object) -> bool:
     """Use a key and a server for the runs that follow in this process; nothing is sent or stored.
 
     Args:
         key: the server's key; None takes the setting `api_key`.
         host: the server's address; None takes the setting `url`.
+        **unknown: arguments that only wandb knows; each is named once and otherwise ignored.
 
     Returns:
         Whether there is a key. A server on this machine needs none.
@@ -195,6 +200,7 @@ def login(key: str | None = None, *, host: str | None = None) -> bool:
     Example:
         runlore.login(key="k-123", host="http://127.0.0.1:7333")
     """
+    _warn_unknown("login()", unknown)
     given = {"api_key": key, "url": host}
     fresh = {**_process.login, **{name: text for name, text in given.items() if text is not None}}
     found = settings_table.load(**fresh)
@@ -209,6 +215,7 @@ def define_metric(
     summary: str | None = None,
     goal: Literal["minimize", "maximize"] | None = None,
     hidden: bool | None = None,
+    **unknown: object,
 ) -> None:
     """Say how a metric of the current run is drawn and summed up, see `Run.define_metric`.
 
@@ -216,7 +223,7 @@ def define_metric(
         runlore.define_metric("eval/*", step_metric="epoch")
     """
     current("define_metric()").define_metric(
-        name, step_metric, summary=summary, goal=goal, hidden=hidden
+        name, step_metric, summary=summary, goal=goal, hidden=hidden, **unknown
     )
 
 
@@ -290,6 +297,7 @@ class _Past:
         self.name = name if isinstance(name, str) else None
         self.state = state if isinstance(state, str) else None
         self.config = config if isinstance(config, dict) else {}
+        self.told = {key: found.get(key) for key in ("tags", "notes")}
 
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
@@ -323,6 +331,10 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
             f"settings must be a dict, got {described(given)}; for example "
             "{'url': 'http://127.0.0.1:7333'}"
         )
+    if isinstance(given, foreign.Settings):
+        known = {setting.name for setting in settings_table.SETTINGS}
+        _warn_unknown("Settings()", given.keys() - known)
+        given = {name: value for name, value in given.items() if name in known}
     texts: dict[str, str | None] = dict(_process.login)
     texts.update({k: str(value) for k, value in (given or {}).items() if value is not None})
     return settings_table.load(
@@ -336,17 +348,11 @@ def _told(
     told: JsonObject = {}
     if tags is not None:
         words = [tags] if isinstance(tags, str) else list(tags)
-        told["tags"] = [_text(word, "a tag") for word in words]
+        told["tags"] = [checked_text(word, "a tag") for word in words]
     for what, text in (("notes", notes), ("group", group), ("job_type", job_type)):
         if text is not None:
-            told[what] = _text(text, what)
+            told[what] = checked_text(text, what)
     return told
-
-
-def _text(text: object, noun: str) -> str:
-    if not isinstance(text, str):
-        raise UsageError(f"{noun} must be a string, got {described(text)}; use str() of it")
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
@@ -379,11 +385,11 @@ def _finish(run: Run, exit_code: int | None) -> None:
         _process.current = None
 
 
-def _warn_unknown(unknown: Mapping[str, object]) -> None:
-    fresh = sorted(set(unknown) - _process.warned)
+def _warn_unknown(door: str, unknown: Iterable[str]) -> None:
+    fresh = {name for name in unknown if (door, name) not in _process.warned}
     if fresh:
-        _process.warned.update(fresh)
-        terminal.say(f"runlore: init() has no use for {', '.join(fresh)}; ignored")
+        _process.warned.update((door, name) for name in fresh)
+        terminal.say(foreign.ignored(door, fresh))
 
 
 def _is_notebook() -> bool:
@@ -424,7 +430,8 @@ def _watch_exit() -> None:
 
 
 def _at_exit() -> None:
-    code = _process.exit_code or 0
+    # A notebook goes on after the `sys.exit` of a cell.
+    code = 0 if _is_notebook() else _process.exit_code or 0
     error = getattr(sys, "last_value", None)
     if error is not None and not hasattr(sys, "ps1") and not _is_notebook():
         code = 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -30,8 +30,8 @@ class Ending(NamedTuple):
     """How a run ended, for its last lines.
 
     `delivered` of `points` values are on a server; `lost` were counted as a gap. `trouble` says
-    why not all of it is delivered; `spool` is where it waits, `memory` where if it is not even
-    on the disk.
+    why not all of it is delivered; `spool` is where it waits, on the disk if `is_settled`, else
+    still in staging.
     """
 
     exit_code: int
@@ -42,7 +42,7 @@ class Ending(NamedTuple):
     is_offline: bool
     trouble: str | None
     spool: str
-    memory: str | None = None
+    is_settled: bool
 
 
 def say(text: str) -> None:
@@ -67,11 +67,15 @@ def ended(ending: Ending, curves: Sequence[Curve]) -> str:
         lines.append(
             f"runlore: {ending.lost:,} points could not be kept: nothing took them over in time"
         )
-    if ending.memory is not None or (not ending.is_offline and ending.delivered < ending.points):
-        reason = f"{ending.trouble}; " if ending.trouble else ""
-        place = ending.spool if ending.memory is None else f"memory, in {ending.memory}"
+    reason = f"{ending.trouble}; " if ending.trouble else ""
+    if not ending.is_settled:
         lines.append(
-            f"runlore: {reason}the rest is in {place} and goes out with 'runlore sync' "
+            f"runlore: {reason}the rest is not on the disk yet but in {ending.spool}, which a "
+            "restart of this machine empties; 'runlore sync' brings it out"
+        )
+    elif not ending.is_offline and ending.delivered < ending.points:
+        lines.append(
+            f"runlore: {reason}the rest is in {ending.spool} and goes out with 'runlore sync' "
             "or the next 'runlore serve' on this machine"
         )
     elif ending.is_offline:

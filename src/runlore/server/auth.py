@@ -5,14 +5,13 @@ import binascii
 import ipaddress
 import re
 import socket
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from runlore.server.page import login_page
+from runlore.server.page import SECURITY, login_page
 from runlore.server.problems import MEDIA_TYPE, problem
 from runlore.services.access import Access
 
@@ -22,6 +21,7 @@ WRITE_TYPES = ("application/json", "application/vnd.runlore.spool")
 _LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 _MAX_PATH = 4096
 _TRICKS = re.compile(rb"%2f|%5c|%00|\\|\x00|(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _OPEN_PATHS = ("/healthz", "/login")
 
 
@@ -41,8 +41,7 @@ class Guard:
             public = urlsplit(public_url)
             self._hosts.add(public.hostname or "")
             self._public_origin = f"{public.scheme}://{public.netloc}".lower()
-        if not access.is_open:
-            self._hosts.update((socket.gethostname().lower(), socket.getfqdn().lower()))
+        self._machine = socket.gethostname().lower().partition(".")[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer why not."""
@@ -51,12 +50,18 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
+        is_for_key = refusal is None
+        refusal = refusal or self._key_refusal(scope, headers)
         if refusal is None:
-            await self._app(scope, receive, send)
+            if scope["method"] == HttpMethod.HEAD:
+                # Answered as GET would be; the server in front of us leaves the body out.
+                scope = {**scope, "method": HttpMethod.GET}
+            await self._app(scope, receive, _unsniffed(send))
             return
         status, detail = refusal
         wants_page = "text/html" in headers.get(b"accept", "")
-        if status == 401 and wants_page and not scope["path"].startswith("/api/"):
+        if is_for_key and wants_page and not scope["path"].startswith("/api/"):
+            # Also with the cookie of an earlier key: else its browser could not get in again.
             await _send(send, status, b"text/html; charset=utf-8", login_page())
             return
         body = msgspec.json.encode(problem(status, detail))
@@ -72,6 +77,8 @@ class Guard:
                 f"or '..', got {raw_path[:200].decode('latin-1')!r}"
             )
         host = headers.get(b"host", "").lower()
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            return 400, "a request must have one Host, got several"
         if not self._knows_host(host):
             return 403, (
                 f"this server is not known as {host[:200]!r}; if that is its address, start it "
@@ -86,7 +93,7 @@ class Guard:
                 return 415, (
                     f"Content-Type must be {' or '.join(WRITE_TYPES)}, got {given[:80]!r}"
                 )
-        return self._key_refusal(scope, headers)
+        return None
 
     def _key_refusal(self, scope: HTTPScope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         path = scope["path"]
@@ -109,9 +116,11 @@ class Guard:
         name = _host_name(host)
         if name in self._hosts:
             return True
-        # A number cannot be pointed elsewhere by somebody's name server, so it is safe to
-        # trust; without a key it would still open this machine to its whole network.
-        return not self._access.is_open and _is_address(name)
+        # Without a key, other names and numbers would open this machine to its whole network.
+        # With one, the name may be any that begins as this machine's does: asking the network
+        # for the full one could take long.
+        is_ours = name.partition(".")[0] == self._machine or _is_address(name)
+        return is_ours and not self._access.is_open
 
     def _is_own(self, origin: str, host: str, scope: HTTPScope) -> bool:
         return origin in (f"{scope['scheme']}://{host}", self._public_origin)
@@ -143,13 +152,24 @@ def _given_keys(headers: dict[bytes, str]) -> list[str]:
             keys.append(text.partition(":")[2])
         except (binascii.Error, UnicodeDecodeError):
             keys.append("")
-    try:
-        morsel = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
-    except CookieError:
-        morsel = None
-    if morsel is not None:
-        keys.append(morsel.value)
+    # By hand: the standard library gives up at the first odd cookie, and other servers of this
+    # machine, whatever their port, share theirs with us.
+    for cookie in headers.get(b"cookie", "").split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == COOKIE:
+            keys.append(value)
     return keys
+
+
+def _unsniffed(send: Send) -> Send:
+    """Tell browsers to believe the content type of every answer."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], _NO_SNIFF]
+        await send(message)
+
+    return told
 
 
 async def _send(send: Send, status: int, media_type: bytes, body: bytes) -> None:
@@ -157,6 +177,8 @@ async def _send(send: Send, status: int, media_type: bytes, body: bytes) -> None
         (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        *((name.lower().encode(), value.encode()) for name, value in SECURITY.items()),
+        _NO_SNIFF,
     ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -71,8 +71,16 @@ def open_folder(folder: Path) -> Backend:
 def open_backend(metrics: MetricStore, catalog: RunStore, *, lock: int | None = None) -> Backend:
     """Put services on stores; `lock` is the descriptor that keeps other servers away."""
     live = LiveBus()
-    ingest = Ingest(metrics, catalog, tell=live.tell)
+    ingest = Ingest(metrics, catalog, tell=live.tell, check=lambda: _check_present(lock))
     runs = Runs(catalog, metrics, ingest, tell=live.tell)
     return Backend(
         metrics=metrics, catalog=catalog, ingest=ingest, runs=runs, live=live, lock=lock
     )
+
+
+def _check_present(lock: int | None) -> None:
+    """Refuse to go on where the folder was removed: what goes into its files is lost."""
+    if lock is not None and os.fstat(lock).st_nlink == 0:
+        raise UnavailableError(
+            "the data folder of the server was removed while it runs; start the server again"
+        )

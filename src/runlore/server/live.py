@@ -69,6 +69,9 @@ class LiveBus:
         return self._events()
 
     async def _events(self) -> AsyncIterator[bytes]:
+        if len(self._pages) >= MAX_PAGES:
+            # Many came at once, and were let in before the first of them counted.
+            return
         page: asyncio.Queue[bytes | None] = asyncio.Queue(_MAX_BEHIND)
         self._pages.add(page)
         try:

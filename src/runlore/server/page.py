@@ -17,9 +17,8 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-_SECURITY = {
+SECURITY = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 _STYLE = (
@@ -67,11 +66,12 @@ async def show_page(page: PageFiles, path: str) -> Response[bytes]:
     return await to_thread(_document, page)
 
 
-def login_page() -> bytes:
-    """Return what a browser sees that has not logged in."""
+def login_page(*, is_wrong: bool = False) -> bytes:
+    """Return what a browser sees that has not logged in, or did so with a wrong key."""
+    told = "That key is not this server's" if is_wrong else "This server asks for a key"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
-        "<h1>This server asks for a key</h1><form action=/login>"
+        f"<h1>{told}</h1><form action=/login>"
         "<label>Key <input name=key type=password autofocus required></label> "
         "<button>Log in</button></form><p>Whoever started the server finds it in the file "
         "that <code>runlore serve</code> names.</p></html>"
@@ -91,8 +91,8 @@ def _unbuilt_page() -> bytes:
 def _document(page: PageFiles) -> Response[bytes]:
     index = page.find("index.html")
     body = index.read_bytes() if index is not None else _unbuilt_page()
-    return _file(body, "text/html; charset=utf-8", "no-cache")
+    return _file(body, "text/html", "no-cache")
 
 
 def _file(body: bytes, kind: str, caching: str) -> Response[bytes]:
-    return Response(body, media_type=kind, headers={"Cache-Control": caching, **_SECURITY})
+    return Response(body, media_type=kind, headers={"Cache-Control": caching, **SECURITY})

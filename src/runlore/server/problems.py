@@ -1,11 +1,18 @@
 """Errors as problem JSON: one shape for every status, never a traceback, never HTML."""
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from runlore import errors
 from runlore.server.nouns import Problem
@@ -35,6 +42,10 @@ _STATUSES = {
     503: ("unavailable", "Not now"),
 }
 RETRY_SECONDS = 1
+MAX_JSON = 4 * 1024 * 1024
+_WHAT_THERE_IS = "/api/openapi.json lists what there is"
+# The framework tells this by its words alone.
+_GONE = "client disconnected prematurely"
 
 
 class StatusError(Exception):
@@ -61,8 +72,8 @@ def problem_of(error: Exception) -> Problem:
             )
     if isinstance(error, StatusError):
         return problem(error.status, str(error))
-    if isinstance(error, ValidationException):
-        return _wrong_input(error)
+    if isinstance(error, RecursionError):
+        return problem(400, "JSON may not be nested this deep; send it flatter")
     if isinstance(error, HTTPException) and error.status_code < 500:
         return problem(error.status_code, error.detail)
     _log.error("a request failed", exc_info=error)
@@ -74,9 +85,10 @@ def problem_of(error: Exception) -> Problem:
     )
 
 
-def answer(problem: Problem) -> Response[bytes]:
+def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[bytes]:
     """Send a problem."""
-    headers = {"Retry-After": str(RETRY_SECONDS)} if problem.status in (429, 503) else {}
+    if problem.status in (429, 503):
+        headers = {**(headers or {}), "Retry-After": str(RETRY_SECONDS)}
     return Response(
         msgspec.json.encode(problem),
         status_code=problem.status,
@@ -85,20 +97,49 @@ def answer(problem: Problem) -> Response[bytes]:
     )
 
 
-def answer_error(_: Request[object, object, State], error: Exception) -> Response[bytes]:
+def answer_error(request: Request[object, object, State], error: Exception) -> Response[bytes]:
     """Answer a request whose handling raised an error."""
+    if isinstance(error, ValidationException):
+        return answer(_wrong_input(request, error))
+    if isinstance(error, NotFoundException):
+        return answer(
+            problem(404, f"there is nothing at {_shown_path(request)}; {_WHAT_THERE_IS}")
+        )
+    if isinstance(error, MethodNotAllowedException):
+        headers = error.headers or {}
+        allowed = headers.get("allow", "")
+        detail = (
+            f"{request.method} does not fit {_shown_path(request)}, which takes {allowed}; "
+            f"{_WHAT_THERE_IS}"
+        )
+        return answer(problem(405, detail), headers)
+    if isinstance(error, RequestEntityTooLarge):
+        return answer(
+            problem(413, f"a body of JSON may have {MAX_JSON} bytes; send less at a time")
+        )
+    if isinstance(error, HTTPException) and error.detail == _GONE:
+        # Whoever asked does not wait for an answer: a program that was killed, a closed tab.
+        return answer(problem(400, _GONE))
     return answer(problem_of(error))
 
 
-def _wrong_input(error: ValidationException) -> Problem:
+def _shown_path(request: Request[object, object, State]) -> str:
+    return repr(request.url.path[:200])
+
+
+def _wrong_input(request: Request[object, object, State], error: ValidationException) -> Problem:
     """Name the parameters that cannot be what was given."""
     found = error.extra if isinstance(error.extra, list) else []
-    told = [f"{one.get('key', '')}: {one.get('message', '')}" for one in found]
-    where = str(found[0].get("key")) if found else None
+    told = []
+    for one in found:
+        key = str(one.get("key", ""))
+        given = request.query_params.get(key)
+        came = "" if given is None else f", got {given[:80]!r}"
+        told.append(f"{key}: {one.get('message', '')}".lower() + came)
     return Problem(
         type="runlore:usage",
         title="Wrong request",
         status=400,
-        detail="; ".join(told).lower() or error.detail,
-        where=where,
+        detail="; ".join(told) or error.detail,
+        where=str(found[0].get("key")) if found else None,
     )

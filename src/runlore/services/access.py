@@ -37,12 +37,17 @@ def shared_key(path: Path) -> tuple[str, bool]:
         UnavailableError: the file cannot be read or made.
     """
     try:
-        if path.exists():
-            return path.read_text().strip(), False
+        kept = path.read_text().strip() if path.exists() else ""
+        if kept:
+            return kept, False
+        # An empty file is what a full disk or a power cut leaves; an empty key admits everybody.
         key = _PREFIX + secrets.token_urlsafe(32)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
+        new = path.with_suffix(".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(key + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
     except OSError as error:
         raise UnavailableError(
             f"cannot keep the key in {str(path)!r}: {error.strerror}; "

@@ -11,6 +11,7 @@ from runlore.errors import DamageError, UsageError
 from runlore.store.runs import EndKind, RunRecord, WriterRecord
 from runlore.wire import spool
 
+MAX_DEPTH = 64
 _ROWS = frozenset((spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW))
 _ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spool.LOST: "lost"}
 _TOLD = frozenset(
@@ -201,9 +202,28 @@ def _named(record: RunRecord, content: JsonObject) -> RunRecord:
     )
 
 
+def checked_depth(content: JsonObject) -> JsonObject:
+    """Return a document that is nested no deeper than everything that reads it can follow.
+
+    Raises:
+        UsageError: it is deeper.
+    """
+    level: list[JsonObject | list[JsonValue]] = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            value
+            for one in level
+            for value in (one.values() if isinstance(one, dict) else one)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return content
+    raise UsageError(f"a document may be nested {MAX_DEPTH} deep, this one is deeper; flatten it")
+
+
 def _content(frame: spool.Frame) -> JsonObject:
     try:
-        return spool.decode_json(frame.payload)
+        return checked_depth(spool.decode_json(frame.payload))
     except (ValueError, RecursionError) as error:
         raise DamageError(
             f"damaged frame at byte {frame.offset}: {error}; what stands before it is good",

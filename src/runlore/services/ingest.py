@@ -75,11 +75,22 @@ class Ingest:
     """
 
     def __init__(
-        self, metrics: MetricStore, runs: RunStore, *, tell: Callable[[Sequence[Change]], None]
+        self,
+        metrics: MetricStore,
+        runs: RunStore,
+        *,
+        tell: Callable[[Sequence[Change]], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """Begin to take pieces.
+
+        `tell` is told what has changed. `check` is asked before every acknowledgement, and
+        raises UnavailableError where what is stored would not last.
+        """
         self._metrics = metrics
         self._runs = runs
         self._tell = tell
+        self._check = check
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Protects the two counts of what waits.
         self._waiting_lock = threading.Lock()
@@ -188,6 +199,7 @@ class Ingest:
         try:
             with self._stores_lock:
                 receipts, changes = self._store([job.piece for job in jobs])
+                self._check()
         except UnavailableError as error:
             for job in jobs:
                 job.future.set_exception(error)

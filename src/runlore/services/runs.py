@@ -12,6 +12,7 @@ from runlore.core.json import JsonObject
 from runlore.core.metric import Kind
 from runlore.core.run import RunRef, RunState
 from runlore.errors import NotFoundError
+from runlore.services.frames import checked_depth
 from runlore.services.ingest import Change, Ingest
 from runlore.services.summary import summarise
 from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
@@ -135,7 +136,10 @@ class Runs:
         Raises:
             NotFoundError: there is no such run.
             DeletedError: there was.
+            UsageError: the config or summary is nested too deep.
         """
+        checked_depth(update.config or {})
+        checked_depth(update.summary or {})
 
         def change(found: RunRecord | None) -> RunRecord:
             if found is None:

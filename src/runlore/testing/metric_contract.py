@@ -147,12 +147,29 @@ class AppendContract(StoreContract):
             assert damage.offset == len(good.data)
         assert store.stored(builder.run, builder.writer).next == len(good.data)
 
-    def test_a_stream_without_a_header_is_refused(self, store: MetricStore) -> None:
-        frame = spool.frame(spool.encode_keys(0, ["loss"]))
-        piece = SpoolPiece(run=a_run(), writer="w", offset=0, data=spool.PREAMBLE + frame)
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            spool.encode_keys(0, ["loss"]),
+            spool.encode_loose_row(0, 0, [], []),
+            spool.encode_json(spool.FINISH, {"time_ns": 1}),
+        ],
+        ids=["keys", "row", "end"],
+    )
+    def test_a_stream_without_a_header_is_refused(
+        self, store: MetricStore, payload: bytes
+    ) -> None:
+        data = spool.PREAMBLE + spool.frame(payload)
+        piece = SpoolPiece(run=a_run(), writer="w", offset=0, data=data)
         (damage,) = store.append([piece])
         assert isinstance(damage, DamageError)
         assert store.stored(a_run(), "w") == Stored(next=0, points=0)
+
+    def test_the_preamble_alone_is_left_to_the_next_piece(self, store: MetricStore) -> None:
+        builder = a_curve([1.0])
+        bare = SpoolPiece(run=builder.run, writer="w-1", offset=0, data=spool.PREAMBLE)
+        assert store.append([bare]) == [Stored(next=0, points=0)]
+        assert store.append([builder.piece()]) == [Stored(next=len(builder.data), points=1)]
 
     def test_frames_of_unknown_kinds_are_passed_over(self, store: MetricStore) -> None:
         builder = a_curve([1.0])

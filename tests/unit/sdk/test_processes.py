@@ -168,7 +168,8 @@ def test_a_signal_handler_may_log_in_the_middle_of_a_log(home: Path, tmp_path: P
         "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
         "for i in range(60_000):\n    run.log({'loss': i})\n"
         "    if i % 10 == 0:\n        run.log({f'k{i % 5000}': i})\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\nrun.finish()\n",
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\n"
+        "assert run.flush(20)\nrun.finish()\n",
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -177,6 +178,29 @@ def test_a_signal_handler_may_log_in_the_middle_of_a_log(home: Path, tmp_path: P
     assert hits > 20
     assert sorted(v["hit"] for _, v in found.rows if "hit" in v) == list(range(hits))
     assert [v["loss"] for _, v in found.rows if "loss" in v] == list(range(60_000))
+
+
+def test_a_signal_handler_may_log_in_the_middle_of_a_write_where_nothing_is_mapped(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import itertools, signal, runlore\nfrom runlore.sdk import segments\n"
+        "segments._is_preallocated = lambda fd, size: False\n"
+        "run = runlore.init()\nhits = itertools.count()\n"
+        "def handle(*_):\n    run.log({'hit': next(hits), 'other': 1.0})\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
+        "for i in range(30_000):\n    run.log({'loss': i})\n"
+        "    if i % 10 == 0:\n        run.log({f'k{i % 5000}': i})\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint(next(hits))\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    hits = int(done.stdout)
+    (found,) = ended(home, 1)
+    assert hits > 20
+    assert sorted(v["hit"] for _, v in found.rows if "hit" in v) == list(range(hits))
+    assert [v["loss"] for _, v in found.rows if "loss" in v] == list(range(30_000))
 
 
 def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
@@ -192,6 +216,28 @@ def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
     )
     # subprocess.run returns only when nobody holds the program's standard streams any more.
     assert done.stdout.split("\n")[:2] == ["no child", "pipe closed"], done.stderr
+
+
+def test_an_exit_that_was_caught_before_a_run_does_not_fail_it(home: Path, tmp_path: Path) -> None:
+    run_program(
+        "import sys, runlore\nrunlore.init().finish()\n"
+        "try:\n    sys.exit(3)\nexcept SystemExit:\n    pass\n"
+        "runlore.init()\n",
+        tmp_path,
+    )
+    codes = [one.of(spool.FINISH)[0]["exit_code"] for one in ended(home, 2)]
+    assert codes == [0, 0]
+
+
+def test_a_sender_starts_beside_descriptors_above_the_limit(home: Path, tmp_path: Path) -> None:
+    done = run_program(
+        "import os, resource, runlore\n"
+        "read, write = os.pipe()\nos.dup2(write, 200)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "run = runlore.init()\nrun.log({'loss': 1.0})\nassert run.flush(20)\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:

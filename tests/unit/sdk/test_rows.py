@@ -442,3 +442,35 @@ def test_rows_that_found_no_room_before_the_end_are_counted_as_lost(
     assert rows.gap_points > 0
     assert rows.points == sum(len(values) for _, values in kept)
     assert rows.points + rows.gap_points == 50_001
+
+
+def test_a_clock_that_is_set_back_stops_neither_the_watch_over_the_sender_nor_speeds_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, hour = 10**9, 3600 * 10**9
+    clock = [10 * hour]
+    monkeypatch.setattr("runlore.sdk.rows._time_ns", lambda: clock[0])
+    looks: list[int] = []
+    rows = Rows(
+        Stream(str(tmp_path), {"run": "r"}),
+        step=0,
+        on_tick=lambda: looks.append(clock[0]),
+        on_skipped=lambda key: None,
+        on_trouble=lambda trouble: None,
+    )
+
+    def log_for(seconds: int) -> tuple[int, int]:
+        looks.clear()
+        samples = len(rows.samples)
+        for _ in range(seconds * 10):
+            rows.log({"loss": 1.0}, None, None)
+            clock[0] += second // 10
+        return len(looks), len(rows.samples) - samples
+
+    log_for(40)
+    clock[0] -= 2 * hour
+    watched, sampled = log_for(40)
+    rows.close(None)
+    rows.release()
+    assert 35 <= watched <= 42
+    assert sampled <= 42

@@ -3,9 +3,11 @@
 import argparse
 import copy
 import math
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import runlore
@@ -248,8 +250,81 @@ def test_login_gives_key_and_address_to_the_runs_that_follow(
     monkeypatch.setattr("runlore.sdk.start._process.login", {})
     assert not runlore.login()
     assert runlore.login("k-1", host="http://127.0.0.1:9")
-    with pytest.raises(UsageError, match="url must begin with http"):
+    with pytest.raises(UsageError, match="url must be like http"):
         runlore.login(host="example")
     with runlore.init(mode="disabled") as run:
         settings = run._origin.settings
     assert (settings.api_key, settings.url) == ("k-1", "http://127.0.0.1:9")
+
+
+def test_a_run_with_a_nested_config_can_be_sent_to_another_process(home: Path) -> None:
+    with runlore.init(config={"opt": {"name": "adam", "betas": [0.9]}}) as run:
+        assert pickle.loads(pickle.dumps(run)) is run
+
+
+def test_a_copy_of_the_config_or_summary_is_no_part_of_the_run(home: Path) -> None:
+    with runlore.init(config={"opt": {"name": "adam"}}) as run:
+        for made in (copy.deepcopy(run.config), pickle.loads(pickle.dumps(run.config))):
+            assert made == run.config
+            made.opt.name = "sgd"
+            made.lr = 0.1
+        assert dict(run.config) == {"opt": {"name": "adam"}}
+        run.summary["best"] = 1
+        copied = copy.deepcopy(run.summary)
+        copied["best"] = 2
+        assert pickle.loads(pickle.dumps(run.summary)) == {"best": 1}
+        assert dict(run.summary) == {"best": 1}
+
+    found = the_stream(home)
+    assert found.of(spool.CONFIG) == [{"opt": {"name": "adam"}}]
+    assert found.of(spool.SUMMARY) == [{"best": 1}]
+
+
+class Odd:
+    """An array that has no list of its elements, as one on another device."""
+
+    dtype, shape = "float32", (2,)
+
+    def tolist(self) -> list[float]:
+        raise NotImplementedError("no storage")
+
+    def __str__(self) -> str:
+        return "odd"
+
+
+def test_types_of_numbers_and_arrays_that_hold_nothing_are_named_in_the_config(home: Path) -> None:
+    config = {"dtype": np.float32, "kind": np.dtype("int8"), "array": Odd(), "cls": Odd}
+    with runlore.init(config=config) as run:
+        assert dict(run.config) == {
+            "dtype": "numpy.float32",
+            "kind": "int8",
+            "array": "odd",
+            "cls": f"{__name__}.Odd",
+        }
+
+
+def test_a_refused_change_of_the_config_changes_nothing(home: Path) -> None:
+    with runlore.init(config={"lr": 0.1}) as run:
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            run.config.update({"lr": 0.2, "blob": "x" * 2**24})
+        assert dict(run.config) == {"lr": 0.1}
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            run.summary["blob"] = "x" * 2**24
+        assert dict(run.summary) == {}
+
+
+def test_without_a_sender_the_end_says_so_and_where_everything_is(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A staging and so a tree of its own, whose sender cannot be started.
+    monkeypatch.setenv("RUNLORE_STAGING", str(tmp_path / "memory"))
+    monkeypatch.setattr("runlore.sdk.launch._python", lambda: str(tmp_path / "none"))
+    run = runlore.init(settings={"finish_timeout": 0})
+    run.log({"loss": 1.0})
+    run.finish()
+    said = capsys.readouterr().err
+    assert "the sender has not started; the rest is not on the disk yet but in " in said
+    assert str(tmp_path / "memory") in said

@@ -322,6 +322,7 @@ export interface components {
             writers: number;
             points: number;
             gaps: number;
+            last_step: number | null;
             definitions: components["schemas"]["Definition"][];
         };
         /** RunList */
@@ -419,7 +420,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": null;
+                    "application/json": unknown;
                 };
             };
             /** @description Bad request syntax or unsupported method */
@@ -540,7 +541,7 @@ export interface operations {
             query?: {
                 /** @description part of name, id or tag, or /a regular expression/ */
                 search?: string;
-                state?: "running" | "finished" | "failed" | "crashed" | null;
+                state?: "running" | "finished" | "failed" | "crashed";
                 limit?: number;
                 cursor?: string | null;
             };

@@ -8,6 +8,7 @@ from runlore.errors import AccessError
 from runlore.server.auth import COOKIE
 from runlore.server.backend import Backend
 from runlore.server.nouns import Health
+from runlore.server.page import SECURITY, login_page
 from runlore.services.access import Access
 from runlore.version import __version__
 
@@ -23,9 +24,12 @@ async def get_health(backend: Backend) -> Health:
 @get("/login", summary="Log a browser in", status_code=303)
 async def log_in(
     request: Request[object, object, State], access: Access, key: str = ""
-) -> Response[None]:
+) -> Response[bytes] | Response[None]:
     """Set the cookie that carries the key, and go to the first page."""
     if not access.admits(key):
+        if "text/html" in request.headers.get("accept", ""):
+            body = login_page(is_wrong=True)
+            return Response(body, status_code=403, media_type="text/html", headers=SECURITY)
         raise AccessError("this key is not the server's; 'runlore serve' tells where it is kept")
     answer = Redirect("/", status_code=303)
     if not access.is_open:

@@ -2,7 +2,7 @@
 
 import re
 from asyncio import to_thread
-from typing import Annotated
+from typing import Annotated, get_args
 
 from litestar import delete, get, patch
 from litestar.params import Parameter
@@ -20,6 +20,7 @@ _RUN = f"{_RUNS}/{{run:str}}"
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}\Z")
 _MAX_NAME = 256
 _MAX_TAGS = 100
+_STATES: tuple[RunState, ...] = get_args(RunState)
 
 
 @get(_RUNS)
@@ -30,18 +31,21 @@ async def list_runs(
     search: Annotated[
         str, Parameter(description="part of name, id or tag, or /a regular expression/")
     ] = "",
-    in_state: Annotated[RunState | None, Parameter(query="state")] = None,
+    in_state: Annotated[
+        str | None, Parameter(query="state", schema_extra={"enum": [*_STATES]})
+    ] = None,
     limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 100,
     cursor: str | None = None,
 ) -> RunList:
     """Return runs of a project, newest first."""
     checked_owner(owner)
     checked_name(project, "project")
+    state = _state(in_state)
     before = _number(cursor)
 
     def read() -> RunList:
         page = backend.runs.page(
-            owner, project, search=search, state=in_state, limit=limit, before=before
+            owner, project, search=search, state=state, limit=limit, before=before
         )
         return RunList(
             runs=[a_run(view) for view in page.runs],
@@ -98,6 +102,15 @@ def _object(given: dict[str, object] | UnsetType) -> JsonObject | None:
     if given is UNSET or not isinstance(given, dict):
         return None
     return {key: unplain(value) for key, value in given.items()}
+
+
+def _state(given: str | None) -> RunState | None:
+    if given is None:
+        return None
+    for state in _STATES:
+        if state == given:
+            return state
+    raise UsageError(f"state must be one of {', '.join(_STATES)}, got {given[:80]!r}")
 
 
 def _number(cursor: str | None) -> int | None:

@@ -79,6 +79,7 @@ class SpoolDoor:
 @post(
     "/api/v1/projects/{owner:str}/{project:str}/runs/{run:str}/spool/{writer:str}",
     status_code=200,
+    request_max_body_size=MAX_BODY + 1,
     responses={
         200: ResponseSpec(data_container=Taken, description="stored up to `next`"),
         400: ResponseSpec(data_container=Problem, description="damaged at byte `where`"),

@@ -1,6 +1,7 @@
 """Blobs of metric history: arrays and texts, compressed, each with a version and a checksum."""
 
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
 
@@ -18,9 +19,20 @@ _HEAD = struct.Struct("<BI")
 _LEVEL = 1
 
 
+class _Contexts(threading.local):
+    """Buffers of zstd, which cost more to make than a small blob to compress."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = _Contexts()
+
+
 def seal(body: bytes) -> bytes:
     """Compress a body and put version and checksum before it."""
-    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(body)
+    packed = _contexts.compressor.compress(body)
     return _HEAD.pack(_VERSION, zlib.crc32(packed)) + packed
 
 
@@ -34,7 +46,7 @@ def unseal(blob: bytes, name: str) -> bytes:
         version, crc = _HEAD.unpack_from(blob)
         packed = memoryview(blob)[_HEAD.size :]
         if version == _VERSION and zlib.crc32(packed) == crc:
-            return zstandard.ZstdDecompressor().decompress(packed)
+            return _contexts.decompressor.decompress(packed)
     except (struct.error, zstandard.ZstdError):
         version = None
     if version is not None and version > _VERSION:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -136,10 +137,14 @@ class StreamDecoder:
             if len(data) < len(spool.PREAMBLE):
                 return decoded
             at = len(spool.PREAMBLE)
+        reader = _PieceReader(data, self.progress.next)
+        if len(data) - at < _WIDE_BYTES and len(data) == _end(data, at):
+            # A live run sends a row at a time: arrays would cost more than the row.
+            self._one(reader, at, len(data) - at - 8, decoded)
+            return decoded
         starts, lengths = _walk(data, at)
         if not len(starts):
             return decoded
-        reader = _PieceReader(data, self.progress.next)
         kinds = reader.bytes[starts + 8]
         is_row = (kinds >= spool.ROW) & (kinds <= spool.MIXED_ROW)
         begin = 0
@@ -152,6 +157,14 @@ class StreamDecoder:
                 return decoded
             begin = stop + 1
         return decoded
+
+    def _one(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
+        """Take in a frame that stands alone."""
+        is_row = spool.ROW <= reader.view[start + 8] <= spool.MIXED_ROW
+        if is_row and reader.base + start > len(spool.PREAMBLE):
+            self._one_row(reader, start, length, into)
+        else:
+            self._other(reader, start, length, into)
 
     def _other(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
         """Take in a frame that is no row."""
@@ -193,7 +206,7 @@ class StreamDecoder:
                 len(spool.PREAMBLE), ValueError("a stream begins with its header")
             )
             return
-        if len(starts) == 1 and lengths[0] <= _WIDE_BYTES:
+        if len(starts) == 1 and lengths[0] < _WIDE_BYTES:
             self._one_row(reader, int(starts[0]), int(lengths[0]), into)
             return
         good = self._count_good(reader, starts, lengths, into)
@@ -233,7 +246,7 @@ class StreamDecoder:
         self.progress = replace(row, next=end, points=row.points + points, last_ns=int(times[-1]))
 
     def _one_row(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
-        """Take in a row that stands alone, as most do in a live run: arrays would cost more."""
+        """Take in a row that stands alone."""
         offset = reader.base + start
         payload = reader.view[start + 8 : start + 8 + length]
         try:
@@ -443,9 +456,12 @@ class _PieceReader:
 
     def __init__(self, data: bytes, base: int) -> None:
         self.view = memoryview(data)
-        self.bytes: Bytes = np.frombuffer(data, dtype=np.uint8)
         self.base = base
         self.rows: dict[int, spool.Row] = {}
+
+    @cached_property
+    def bytes(self) -> Bytes:
+        return np.frombuffer(self.view, dtype=np.uint8)
 
     def int64(self, places: Ints) -> Ints:
         return self._gather(places, 8).view("<i8")[:, 0].astype(np.int64)
@@ -481,6 +497,12 @@ class _PieceReader:
             return np.ascontiguousarray(spread)
         found: Bytes = self.bytes[places[:, None] + np.arange(size)]
         return found
+
+
+def _end(data: bytes, at: int) -> int:
+    """Return where the frame at `at` ends; -1 if there is none."""
+    (length,) = _LENGTH.unpack_from(data, at) if len(data) > at + 8 else (0,)
+    return at + 8 + int(length) if length else -1
 
 
 def _walk(data: bytes, at: int) -> tuple[Ints, Ints]:

@@ -5,6 +5,7 @@ reader who knows which packs count sees exactly one version of everything.
 """
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import (
     Floats,
     Ints,
@@ -35,6 +37,8 @@ from runlore.store.embedded.metrics_log import (
 )
 from runlore.store.embedded.metrics_summary import Summary
 
+_logger = logging.getLogger(__name__)
+
 _TABLES = """
 CREATE TABLE columns (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, body BLOB) STRICT;
 CREATE TABLE block (
@@ -48,6 +52,7 @@ CREATE TABLE summary (
 ) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
 CREATE INDEX block_run ON block (run);
+CREATE INDEX block_dead ON block (dead) WHERE dead NOT NULL;
 CREATE INDEX columns_run ON columns (run);
 """
 # A segment's id is its block's id shifted by this, plus its number: first numbers, then texts.
@@ -83,10 +88,15 @@ class BlockRow(NamedTuple):
 
 
 class HistoryReader:
-    """Reads blocks in one snapshot; belongs to one thread at a time."""
+    """Reads blocks in one snapshot; belongs to one thread at a time.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        told: what was named as damaged in a warning, so that it is named once.
+    """
+
+    def __init__(self, path: Path, told: set[str]) -> None:
         self.path = path
+        self._told = told
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._columns: dict[int, Columns] = {}
 
@@ -137,15 +147,53 @@ class HistoryReader:
         key = columns.keys[columns.text_columns[slot]]
         return unpack_texts(*self._segment(block, number, [key], run_name))
 
-    def summary(self, writer: int, run_name: str, published: int) -> Summary | None:
-        """Return the summary of what is packed of a writer up to the given pack."""
+    def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
+        """Return all of a block."""
+        steps, offsets, times, back, late = self.frames(row, run_name)
+        numbers = [
+            self.numbers(row, columns, first, run_name)
+            for first in range(0, len(columns.number_columns), row.per_segment)
+        ]
+        return Block(
+            columns=columns,
+            steps=steps,
+            offsets=offsets,
+            times=times,
+            back=back,
+            late=late,
+            numbers=np.vstack(numbers).T if numbers else np.zeros((row.n, 0)),
+            texts=[
+                self.texts(row, columns, slot, run_name)
+                for slot in range(len(columns.text_columns))
+            ],
+        )
+
+    def summary(self, run: int, writer: int, run_name: str, published: int) -> Summary | None:
+        """Return the summary of what is packed of a writer up to the given pack.
+
+        One that is damaged is counted again from the blocks.
+        """
         row = self._db.execute(
             "SELECT body FROM summary WHERE writer = ? AND born <= ? ORDER BY born DESC LIMIT 1",
             (writer, published),
         ).fetchone()
         if row is None:
             return None
-        return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
+        try:
+            return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
+        except DamageError as error:
+            self.tell(error)
+        counted = Summary()
+        for block in self.blocks(run, published):
+            if block.writer == writer:
+                counted.fold(self.block(block, self.columns(block.columns, run_name), run_name))
+        return counted
+
+    def tell(self, damage: DamageError) -> None:
+        """Name in a warning, once, what is damaged and can be done without."""
+        if str(damage) not in self._told:
+            self._told.add(str(damage))
+            _logger.warning("%s", damage)
 
     def close(self) -> None:
         """Close the file."""
@@ -175,27 +223,30 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._db = open_database(path, _TABLES)
-        self._own = HistoryReader(path)
+        self._told: set[str] = set()
+        self._own = HistoryReader(path, self._told)
         self._sets: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[int, Columns]] = {}
         self._dead: list[int] = [
             block for (block,) in self._db.execute("SELECT id FROM block WHERE dead NOT NULL")
         ]
         self._idle: list[HistoryReader] = []
-        self._lock = threading.Lock()  # protects _idle
+        self._closed = False
+        self._lock = threading.Lock()  # protects _idle and _closed
         # Every pack writes a summary, and each is kept until the next pack of its writer.
         (number,) = self._db.execute("SELECT ifnull(max(born), 0) FROM summary").fetchone()
         self.published = int(number)
 
-    def applied(self) -> dict[int, Progress]:
-        """Return how far each writer is packed."""
-        rows = self._db.execute("SELECT writer, progress FROM applied")
-        return {writer: decode_progress(progress) for writer, progress in rows}
+    def applied(self, writer: int) -> Progress:
+        """Return how far a writer is packed."""
+        rows = self._db.execute("SELECT progress FROM applied WHERE writer = ?", (writer,))
+        (progress,) = rows.fetchone() or (None,)
+        return decode_progress(progress)
 
     def borrow(self) -> HistoryReader:
         """Lend a reader with a fresh snapshot; give it back with `give_back`."""
         with self._lock:
             reader = self._idle.pop() if self._idle else None
-        reader = reader or HistoryReader(self.path)
+        reader = reader or HistoryReader(self.path, self._told)
         reader.begin()
         return reader
 
@@ -203,25 +254,34 @@ class History:
         """Take a reader back."""
         reader.end()
         with self._lock:
-            if len(self._idle) < _IDLE_READERS:
+            if len(self._idle) < _IDLE_READERS and not self._closed:
                 self._idle.append(reader)
                 return
         reader.close()
 
-    def pack(self, packings: Sequence[Packing]) -> int:
+    def pack(self, packings: Sequence[Packing]) -> tuple[int, dict[int, DamageError]]:
         """Write blocks durably in one commit; return the number of the pack.
 
-        Its caller publishes the number; until then readers do not count the new blocks.
+        Its caller publishes the number; until then readers do not count the new blocks. Beside
+        it stand the writers that cannot be packed, because what is packed of them is damaged.
         """
         number = self.published + 1
-        with self._reading(), self._writing():
-            for block in self._dead:
-                self._remove(block)
-            dead: list[int] = []
+        damaged: dict[int, DamageError] = {}
+        with self._reading():
+            ready: list[tuple[Packing, Summary]] = []
             for packing in packings:
-                dead += self._pack(packing, number)
+                try:
+                    ready.append((packing, self._summary(packing)))
+                except DamageError as error:
+                    damaged[packing.writer] = error
+            with self._writing():
+                for block in self._dead:
+                    self._remove(block)
+                dead: list[int] = []
+                for packing, summary in ready:
+                    dead += self._pack(packing, summary, number)
         self._dead = dead
-        return number
+        return number, damaged
 
     def delete(self, run: int) -> int:
         """Delete all of a run; return the bytes that its blobs took."""
@@ -237,9 +297,11 @@ class History:
         return freed
 
     def close(self) -> None:
-        """Close the file."""
-        for reader in self._idle:
-            reader.close()
+        """Close the file, but for the readers that are lent out."""
+        with self._lock:
+            self._closed = True
+            for reader in self._idle:
+                reader.close()
         self._own.close()
         self._db.close()
 
@@ -273,10 +335,13 @@ class History:
         self._db.execute("DELETE FROM block WHERE id = ?", (block,))
         return int(freed) + int(frames)
 
-    def _pack(self, packing: Packing, number: int) -> list[int]:
+    def _summary(self, packing: Packing) -> Summary:
+        known = self._own.summary(packing.run, packing.writer, packing.run_name, self.published)
+        return known or Summary()
+
+    def _pack(self, packing: Packing, summary: Summary, number: int) -> list[int]:
         """Write one writer's blocks; return the small old ones that they replace."""
-        writer, published = packing.writer, self.published
-        summary = self._own.summary(writer, packing.run_name, published) or Summary()
+        writer = packing.writer
         by_columns: dict[tuple[tuple[str, str], ...], list[Block]] = {}
         for block in packing.blocks:
             by_columns.setdefault(block.columns.cells, []).append(block)
@@ -292,8 +357,14 @@ class History:
             summary.fold(whole)
             if set_id in small:
                 old = small[set_id]
-                dead.append(old.id)
-                whole = joined(columns, [self._load(old, columns, packing.run_name), whole])
+                try:
+                    before = self._own.block(old, columns, packing.run_name)
+                except DamageError as error:
+                    # It stays as it is; whoever reads it is told.
+                    self._own.tell(error)
+                else:
+                    dead.append(old.id)
+                    whole = joined(columns, [before, whole])
             for begin in range(0, len(whole), _BLOCK_FRAMES):
                 self._write(packing, number, set_id, part_of(whole, begin, begin + _BLOCK_FRAMES))
         self._db.executemany(
@@ -325,7 +396,11 @@ class History:
             known = {number for number, _ in self._sets.values()}
             for (number,) in rows:
                 if number not in known:
-                    found = self._read_columns(number)
+                    try:
+                        found = self._read_columns(number)
+                    except DamageError as error:
+                        self._own.tell(error)
+                        continue
                     self._sets[(run, found.cells)] = (number, found)
         if wanted not in self._sets:
             body = seal(json.dumps(columns.cells).encode())
@@ -338,26 +413,6 @@ class History:
         (body,) = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
         cells = json.loads(unseal(body, f"columns {number} in {str(self.path)!r}"))
         return Columns([(key, kind) for key, kind in cells])
-
-    def _load(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
-        steps, offsets, times, back, late = self._own.frames(row, run_name)
-        numbers = [
-            self._own.numbers(row, columns, first, run_name)
-            for first in range(0, len(columns.number_columns), row.per_segment)
-        ]
-        return Block(
-            columns=columns,
-            steps=steps,
-            offsets=offsets,
-            times=times,
-            back=back,
-            late=late,
-            numbers=np.vstack(numbers).T if numbers else np.zeros((row.n, 0)),
-            texts=[
-                self._own.texts(row, columns, slot, run_name)
-                for slot in range(len(columns.text_columns))
-            ],
-        )
 
     def _write(self, packing: Packing, number: int, set_id: int, block: Block) -> None:
         n = len(block)

@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,12 +43,12 @@ class Rewind(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A committed piece of a stream: its frames up to byte `stop`."""
+    """A committed piece of a stream: its frames up to byte `stop`, still sealed."""
 
     seq: int
     writer: int
     stop: int
-    data: bytes
+    body: bytes
 
 
 @dataclass(kw_only=True)
@@ -56,7 +57,7 @@ class Changes:
 
     projects: list[tuple[int, str, str]] = field(default_factory=list)
     runs: list[tuple[int, int, str, int]] = field(default_factory=list)
-    writers: list[tuple[int, int, str, str]] = field(default_factory=list)
+    writers: list[tuple[int, int, str]] = field(default_factory=list)
     pieces: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     declared: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -95,11 +96,7 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                raise ConflictError(
-                    f"{str(path)!r} has schema version {version}, this Runlore reads version "
-                    f"{SCHEMA_VERSION}; upgrade Runlore or choose another folder with --data"
-                )
+            refuse_newer(path, version)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             if version == 0:
@@ -112,6 +109,15 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
         return connection
 
 
+def refuse_newer(path: Path, version: int) -> None:
+    """Raise ConflictError if a file of this schema version is a newer Runlore's."""
+    if version > SCHEMA_VERSION:
+        raise ConflictError(
+            f"{str(path)!r} has schema version {version}, this Runlore reads version "
+            f"{SCHEMA_VERSION}; upgrade Runlore or choose another folder with --data"
+        )
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn a disk that is full or fails into UnavailableError, a broken file into DamageError."""
@@ -119,7 +125,7 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise UnavailableError(
-            f"cannot write {str(path)!r} now: {error}; free space on its disk"
+            f"cannot read or write {str(path)!r} now: {error}; free space on its disk"
         ) from error
     except sqlite3.DatabaseError as error:
         raise DamageError(
@@ -142,9 +148,10 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 class Log:
-    """The file `log.db`. Not safe to call from several threads at once."""
+    """The file `log.db`; hold `lock` to call it."""
 
     def __init__(self, folder: Path) -> None:
+        self.lock = threading.Lock()
         self.path = folder / "log.db"
         self._db = open_database(self.path, _TABLES)
         (self.last_seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM piece").fetchone()
@@ -157,7 +164,8 @@ class Log:
                 many("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
             if changes.runs:
                 many("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
-            many("INSERT OR REPLACE INTO writer VALUES (?, ?, ?, ?)", changes.writers)
+            if changes.writers:
+                many("INSERT INTO writer VALUES (?, ?, ?, NULL)", changes.writers)
             many("INSERT INTO piece VALUES (?, ?, ?, ?)", changes.pieces)
             if changes.declared:
                 many("INSERT INTO declared (writer, frames) VALUES (?, ?)", changes.declared)
@@ -171,10 +179,12 @@ class Log:
         """Yield number, project, name and state of each run."""
         yield from self._db.execute("SELECT id, project, name, deleted FROM run")
 
-    def writers(self) -> Iterator[tuple[int, int, str, Progress]]:
-        """Yield number, run, name and progress of each writer."""
-        for number, run, name, progress in self._db.execute("SELECT * FROM writer"):
-            yield number, run, name, decode_progress(progress)
+    def writers(self) -> Iterator[tuple[int, int, str, str | None]]:
+        """Yield number, run, name and encoded progress of each writer.
+
+        Progress stands as it was when pieces were last removed; what came since is in pieces.
+        """
+        yield from self._db.execute("SELECT id, run, name, progress FROM writer")
 
     def rewinds(self) -> Iterator[tuple[int, Rewind]]:
         """Yield the rewinds, in order, with their runs."""
@@ -184,16 +194,22 @@ class Log:
     def pieces(self) -> Iterator[Piece]:
         """Yield the pieces in the order of their commits."""
         rows = self._db.execute("SELECT seq, writer, stop, body FROM piece ORDER BY seq")
-        for seq, writer, stop, body in rows:
-            name = f"piece {seq} of writer {writer} in {str(self.path)!r}"
-            yield Piece(seq, writer, stop, unseal(body, name))
+        for row in rows:
+            yield Piece(*row)
 
-    def declared(self, writer: int) -> list[bytes]:
-        """Return the frames in which a writer declared keys and key sets."""
+    def declared(self, writer: int, name: str) -> list[bytes]:
+        """Return the frames in which a writer declared keys and key sets.
+
+        Raises:
+            DamageError: they are not what was written; it calls the writer `name`.
+        """
         rows = self._db.execute(
             "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
         )
-        return [unseal(b, f"declaration {n} in {str(self.path)!r}") for n, b in rows]
+        return [
+            unseal(frames, f"declaration {number} of {name} in {str(self.path)!r}")
+            for number, frames in rows
+        ]
 
     def add_rewind(self, run: int, rewind: Rewind) -> None:
         """Write a rewind durably."""
@@ -224,12 +240,17 @@ class Log:
         with transaction(self._db, self.path):
             self._db.execute("UPDATE run SET deleted = ? WHERE id = ?", (PURGED, run))
 
-    def forget(self, seqs: Sequence[int]) -> None:
-        """Remove pieces that are packed; need not be durable, for packing skips them again."""
+    def forget(self, seqs: Sequence[int], packed: Mapping[int, Progress]) -> None:
+        """Remove pieces that are packed, and keep how far their writers are packed.
+
+        It need not be durable, for packing skips them again.
+        """
+        progress = [(encode_progress(known), writer) for writer, known in packed.items()]
         self._db.execute("PRAGMA synchronous = NORMAL")
         try:
             with transaction(self._db, self.path):
                 self._db.executemany("DELETE FROM piece WHERE seq = ?", [(s,) for s in seqs])
+                self._db.executemany("UPDATE writer SET progress = ? WHERE id = ?", progress)
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
 
@@ -247,8 +268,10 @@ def encode_progress(progress: Progress) -> str:
     return json.dumps([getattr(progress, name) for name in Progress.__slots__])
 
 
-def decode_progress(text: str) -> Progress:
-    """Decode what `encode_progress` made."""
+def decode_progress(text: str | None) -> Progress:
+    """Decode what `encode_progress` made; None stands for nothing yet."""
+    if text is None:
+        return Progress()
     *plain, tokens = json.loads(text)
     restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
     names = Progress.__slots__[:-1]

@@ -39,7 +39,7 @@ class RunView:
     rewinds: Sequence[Rewind]
     published: int
     reader: HistoryReader | None
-    summaries: Callable[[HistoryReader, int, str, int], Summary | None]
+    summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
 
 
 class _Part:
@@ -199,7 +199,9 @@ class RunAnswers:
             view = self._view
             packed = None
             if view.reader is not None:
-                packed = view.summaries(view.reader, writer.id, self._name, view.published)
+                packed = view.summaries(
+                    view.reader, view.id, writer.id, self._name, view.published
+                )
             summary = packed.copy() if packed is not None else Summary()
             for block in writer.tail:
                 summary.fold(block)

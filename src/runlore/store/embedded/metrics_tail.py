@@ -1,11 +1,20 @@
-"""What the embedded store holds in memory of each run: its writers and their unpacked tails."""
+"""What the embedded store holds in memory: runs, their writers, and what waits to be packed."""
 
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runlore.core.run import RunRef
+from runlore.errors import ConflictError, DamageError
 from runlore.store.embedded.metrics_decode import Block, Columns, Decoded, Progress, StreamDecoder
 from runlore.store.embedded.metrics_history import joined
-from runlore.store.embedded.metrics_log import ALIVE, Changes, Rewind
+from runlore.store.embedded.metrics_log import (
+    ALIVE,
+    TOMBSTONE,
+    Changes,
+    Rewind,
+    decode_progress,
+)
 
 PACK_IDLE_S = 60.0
 _PACK_FRAMES = 4096
@@ -25,19 +34,56 @@ class TailPiece:
     after: Progress
 
 
-@dataclass(slots=True, kw_only=True)
 class Writer:
-    id: int
-    name: str
-    run: "Run"
-    progress: Progress = Progress()
-    tail: list[TailPiece] = field(default_factory=list)
-    touched_s: float = 0.0
-    decoder: StreamDecoder | None = None
-    tail_frames: int = 0
-    tail_bytes: int = 0
-    packing_seq: int = 0
-    """The last piece that a pack has taken; up to it the tail stays as it is."""
+    """One writer: how far it came, and what of it waits to be packed.
+
+    Attributes:
+        packed: how far it is packed; None as long as that is only in `saved`.
+        packing_seq: the last piece that a pack has taken; up to it the tail stays as it is.
+        damage: why nothing can be added to this writer and its run cannot be read, if so.
+    """
+
+    __slots__ = (
+        *("_progress", "_saved", "damage", "decoder", "id", "name", "packed", "packing_seq"),
+        *("run", "tail", "tail_bytes", "tail_frames", "touched_s"),
+    )
+
+    def __init__(self, number: int, name: str, run: "Run", saved: str | None = None) -> None:
+        self.id = number
+        self.name = name
+        self.run = run
+        # Decoded when it is asked for: most runs of a folder are never looked at again.
+        self._saved = saved
+        self._progress: Progress | None = None
+        self.packed: Progress | None = None
+        self.tail: Sequence[TailPiece] = ()
+        self.tail_frames = 0
+        self.tail_bytes = 0
+        self.touched_s = 0.0
+        self.packing_seq = 0
+        self.decoder: StreamDecoder | None = None
+        self.damage: str | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far its stream is stored."""
+        if self._progress is None:
+            self._progress = decode_progress(self._saved)
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._progress, self._saved = progress, None
+
+    @property
+    def title(self) -> str:
+        """What errors and warnings call it."""
+        return f"writer {self.name!r} of run {self.run.ref}"
+
+    def check(self) -> None:
+        """Raise DamageError if this writer cannot go on."""
+        if self.damage is not None:
+            raise DamageError(self.damage, offset=self.progress.next)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +119,70 @@ class Batch:
         return writer.progress
 
 
+class Memory:
+    """Everything that readers see and that waits to be packed; hold `changed` to touch it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition(threading.Lock())
+        self.runs: dict[RunRef, Run] = {}
+        self.due: dict[int, Writer] = {}
+        self.tail_bytes = 0
+        self.packed_seqs: list[tuple[int, Writer]] = []
+        """Pieces that are packed and can be removed from the log."""
+        self.is_closed = False
+
+    def check_open(self) -> None:
+        """Raise ConflictError if the store was closed."""
+        if self.is_closed:
+            raise ConflictError("this store is closed; open it again")
+
+    def add_tail(self, writer: Writer, piece: TailPiece) -> None:
+        """Show a committed piece to readers, and note that it waits to be packed."""
+        _add_to_tail(writer, piece)
+        writer.progress = piece.after
+        self.tail_bytes += piece.size
+        self.due[writer.id] = writer
+
+    def take_tail(self, writer: Writer, most_bytes: int) -> list[TailPiece]:
+        """Return pieces from the front of a tail, which stay as they are until `drop_tail`."""
+        pieces: list[TailPiece] = []
+        size = 0
+        for piece in writer.tail:
+            if size > most_bytes:
+                break
+            pieces.append(piece)
+            size += piece.size
+        if pieces:
+            writer.packing_seq = pieces[-1].seqs[-1]
+        return pieces
+
+    def drop_tail(self, writer: Writer, pieces: Sequence[TailPiece]) -> None:
+        """Take packed pieces from the front of a tail."""
+        size = sum(piece.size for piece in pieces)
+        writer.tail = writer.tail[len(pieces) :]
+        writer.tail_frames -= sum(piece.frames for piece in pieces)
+        writer.tail_bytes -= size
+        writer.packed = pieces[-1].after
+        self.tail_bytes -= size
+        self.packed_seqs += [(seq, writer) for piece in pieces for seq in piece.seqs]
+        if not writer.tail:
+            self.due.pop(writer.id, None)
+
+    def give_up(self, writer: Writer, damage: DamageError) -> None:
+        """Never pack a writer again while this store is open; its tail stays in the log."""
+        writer.damage = str(damage)
+        self.due.pop(writer.id, None)
+
+    def bury(self, run: Run) -> None:
+        """Let nothing of a run be seen any more."""
+        run.state = TOMBSTONE
+        for writer in run.writers.values():
+            self.tail_bytes -= writer.tail_bytes
+            self.due.pop(writer.id, None)
+            writer.tail = ()
+        run.writers, run.rewinds = {}, []
+
+
 def tail_piece(seq: int, decoded: Decoded, decoder: StreamDecoder, data: bytes) -> TailPiece:
     return TailPiece(
         seqs=[seq],
@@ -93,7 +203,7 @@ def is_due(writer: Writer, now_s: float) -> bool:
     )
 
 
-def add_to_tail(writer: Writer, piece: TailPiece) -> None:
+def _add_to_tail(writer: Writer, piece: TailPiece) -> None:
     """Add a piece, and join small ones, so that no reader meets thousands of them."""
     tail = [*writer.tail, piece]
     writer.tail_frames += piece.frames
@@ -106,15 +216,6 @@ def add_to_tail(writer: Writer, piece: TailPiece) -> None:
             break
         tail[-_JOIN_PIECES:] = [_joined_pieces(last)]
     writer.tail = tail
-
-
-def drop_from_tail(writer: Writer, pieces: list[TailPiece]) -> int:
-    """Take packed pieces from the front of a tail; return their bytes."""
-    size = sum(piece.size for piece in pieces)
-    writer.tail = writer.tail[len(pieces) :]
-    writer.tail_frames -= sum(piece.frames for piece in pieces)
-    writer.tail_bytes -= size
-    return size
 
 
 def _joined_pieces(pieces: list[TailPiece]) -> TailPiece:

@@ -292,7 +292,8 @@ function withoutOutliers(values: number[], low: number, high: number): Extent {
 }
 
 function padLinear(low: number, high: number): Extent {
-  if (low === high) {
+  // Means of equal values differ in their last digits: that is no slope worth showing.
+  if (high / 2 - low / 2 <= Math.max(Math.abs(low), Math.abs(high)) * 1e-12) {
     const air = low === 0 ? 1 : Math.abs(low) * 0.1;
     return [low - air, high + air];
   }

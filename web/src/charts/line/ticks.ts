@@ -43,8 +43,11 @@ export function roundTicks(low: number, high: number, most: number): Tick[] {
   const step = power * ([1, 2, 5, 10].find((digit) => digit * power >= rough * 0.999) ?? 10);
   if (!(step > 0) || !Number.isFinite(step)) return [];
   const ticks: Tick[] = [];
-  for (let count = Math.ceil(low / step); count * step <= high && ticks.length < MOST_TICKS; count += 1) {
-    const value = Number((count * step).toPrecision(12));
+  const first = Math.ceil(low / step);
+  // Counted by index: behind 2^53 a count plus one is the same count.
+  for (let index = 0; index < MOST_TICKS; index += 1) {
+    const value = Number(((first + index) * step).toPrecision(12));
+    if (value > high) break;
     if (value !== ticks.at(-1)?.value) ticks.push({ value, isLabelled: true });
   }
   return ticks;

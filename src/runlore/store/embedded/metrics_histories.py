@@ -1,0 +1,77 @@
+"""The history files of all projects, opened when they are needed, and the summaries in them."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from runlore.store.embedded.metrics_history import History, HistoryReader
+from runlore.store.embedded.metrics_log import refuse_newer
+from runlore.store.embedded.metrics_summary import Summary
+
+_KNOWN_SUMMARIES = 4096
+# What a SQLite file begins with, and where it has `user_version`, big-endian.
+_MAGIC = b"SQLite format 3\0"
+_VERSION_AT = slice(60, 64)
+
+
+class Histories:
+    """The folder `history`; safe to call from several threads.
+
+    Raises:
+        ConflictError: a newer Runlore wrote one of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._open: dict[int, History] = {}
+        self._summaries: OrderedDict[tuple[int, int], Summary | None] = OrderedDict()
+        for path in folder.glob("*.db"):
+            with path.open("rb") as file:
+                head = file.read(_VERSION_AT.stop)
+            if head.startswith(_MAGIC):
+                refuse_newer(path, int.from_bytes(head[_VERSION_AT], "big"))
+
+    def find(self, project: int) -> History | None:
+        """Return a project's history, if there is one."""
+        with self._lock:
+            path = self._path(project)
+            if project not in self._open and not path.exists():
+                return None
+            return self._opened(project, path)
+
+    def make(self, project: int) -> History:
+        """Return a project's history, making it if there is none."""
+        with self._lock:
+            return self._opened(project, self._path(project))
+
+    def summary(
+        self, reader: HistoryReader, run: int, writer: int, run_name: str, published: int
+    ) -> Summary | None:
+        """Return the summary of what is packed of a writer, read once per pack."""
+        key = (writer, published)
+        with self._lock:
+            if key in self._summaries:
+                self._summaries.move_to_end(key)
+                return self._summaries[key]
+        summary = reader.summary(run, writer, run_name, published)
+        with self._lock:
+            self._summaries[key] = summary
+            if len(self._summaries) > _KNOWN_SUMMARIES:
+                self._summaries.popitem(last=False)
+        return summary
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            for history in self._open.values():
+                history.close()
+            self._open = {}
+
+    def _path(self, project: int) -> Path:
+        return self._folder / f"{project}.db"
+
+    def _opened(self, project: int, path: Path) -> History:
+        if project not in self._open:
+            self._open[project] = History(path)
+        return self._open[project]

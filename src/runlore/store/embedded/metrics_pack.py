@@ -1,0 +1,167 @@
+"""The packer: one thread that moves what is committed from the log to the history files."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from runlore.errors import DamageError, RunloreError
+from runlore.store.embedded.metrics_histories import Histories
+from runlore.store.embedded.metrics_history import Packing
+from runlore.store.embedded.metrics_log import ALIVE, Log
+from runlore.store.embedded.metrics_tail import PACK_IDLE_S, Memory, TailPiece, Writer, is_due
+
+_PACK_AT_ONCE_BYTES = 8 * 1024 * 1024
+_FORGET_PIECES = 256
+_RETRY_S = 1.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Packer:
+    """Packs writers when they are due, until the memory is closed.
+
+    What is damaged stops the packing of the writer that it belongs to and of no other; a disk
+    that does not take it is tried again every second.
+
+    Attributes:
+        busy: held while history files are written; taken before the locks of log and memory.
+    """
+
+    def __init__(self, log: Log, histories: Histories, memory: Memory) -> None:
+        self._log = log
+        self._histories = histories
+        self._memory = memory
+        self.busy = threading.Lock()
+        self._told: list[str] = []
+        self._thread = threading.Thread(
+            target=self._pack_forever, name="runlore-pack", daemon=True
+        )
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Pack everything that is stored now, and clean the log."""
+        memory = self._memory
+        with memory.changed:
+            writers = [w for run in memory.runs.values() for w in run.writers.values() if w.tail]
+        for writer in writers:
+            while writer.tail and writer.damage is None:
+                self._pack([writer])
+        self._forget(at_least=1)
+
+    def join(self) -> None:
+        """Wait for the thread to end, once the memory is closed: with the pack that runs now."""
+        self._thread.join()
+
+    def _pack_forever(self) -> None:
+        memory = self._memory
+        while True:
+            with memory.changed:
+                if memory.is_closed:
+                    return
+                now_s = time.monotonic()
+                due: dict[int, list[Writer]] = {}
+                for writer in memory.due.values():
+                    if is_due(writer, now_s):
+                        due.setdefault(writer.run.project, []).append(writer)
+                if not due:
+                    memory.changed.wait(_RETRY_S if memory.packed_seqs else PACK_IDLE_S / 4)
+            troubles = self._round(due)
+            if troubles != self._told:
+                for trouble in troubles:
+                    _logger.warning("packing history waits: %s", trouble)
+                self._told = troubles
+            if troubles:
+                with memory.changed:
+                    if not memory.is_closed:
+                        memory.changed.wait(_RETRY_S)
+
+    def _round(self, due: dict[int, list[Writer]]) -> list[str]:
+        """Pack a step's worth of each project; return what could not be done now."""
+        troubles = []
+        for writers in due.values():
+            if self._memory.is_closed:
+                return []
+            try:
+                self._pack(writers)
+            except RunloreError as error:
+                troubles.append(str(error))
+            except Exception as error:  # the top of the thread, which must live on
+                troubles.append(f"project {writers[0].run.project}: {error!r}")
+                if troubles[-1] not in self._told:
+                    _logger.exception("a project's history cannot be packed")
+        try:
+            self._forget(at_least=_FORGET_PIECES if due and not troubles else 1)
+        except RunloreError as error:
+            troubles.append(str(error))
+        return troubles
+
+    def _pack(self, writers: Sequence[Writer]) -> None:
+        """Pack a step's worth of writers of one project, and show it to readers."""
+        with self.busy:
+            taken = self._take(writers)
+            if not taken:
+                return
+            try:
+                history = self._histories.make(taken[0][0].run.project)
+                number, damaged = history.pack([_packing(*one) for one in taken])
+            except DamageError as error:
+                self._give_up({writer.id: error for writer, _ in taken}, taken)
+                return
+            self._give_up(damaged, taken)
+            with self._memory.changed:
+                history.published = number
+                for writer, pieces in taken:
+                    if writer.id not in damaged:
+                        self._memory.drop_tail(writer, pieces)
+
+    def _take(self, writers: Sequence[Writer]) -> list[tuple[Writer, list[TailPiece]]]:
+        taken = []
+        left = _PACK_AT_ONCE_BYTES
+        with self._memory.changed:
+            for writer in writers:
+                if left >= 0 and writer.run.state == ALIVE and writer.damage is None:
+                    pieces = self._memory.take_tail(writer, left)
+                    left -= sum(piece.size for piece in pieces)
+                    if pieces:
+                        taken.append((writer, pieces))
+        return taken
+
+    def _give_up(
+        self, damaged: dict[int, DamageError], taken: Sequence[tuple[Writer, object]]
+    ) -> None:
+        with self._memory.changed:
+            for writer, _ in taken:
+                if writer.id in damaged:
+                    _logger.warning(
+                        "%s is not packed: %s; what came of it stays in the log",
+                        writer.title,
+                        damaged[writer.id],
+                    )
+                    self._memory.give_up(writer, damaged[writer.id])
+
+    def _forget(self, *, at_least: int) -> None:
+        """Remove from the log what is packed, a batch at a time."""
+        memory = self._memory
+        while True:
+            with self._log.lock:
+                if memory.is_closed:
+                    return
+                with memory.changed:
+                    batch = memory.packed_seqs[:_FORGET_PIECES]
+                    packed = {w.id: w.packed for _, w in batch if w.packed is not None}
+                if len(batch) < at_least:
+                    return
+                self._log.forget([seq for seq, _ in batch], packed)
+                with memory.changed:
+                    del memory.packed_seqs[: len(batch)]
+
+
+def _packing(writer: Writer, pieces: Sequence[TailPiece]) -> Packing:
+    return Packing(
+        run=writer.run.id,
+        run_name=str(writer.run.ref),
+        writer=writer.id,
+        progress=pieces[-1].after,
+        blocks=[block for piece in pieces for block in piece.blocks],
+    )

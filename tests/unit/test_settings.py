@@ -1,0 +1,48 @@
+"""The table of settings: what cannot be meant is refused where it is read."""
+
+import pytest
+
+from runlore import settings
+from runlore.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:7333",
+        "http://[::1]:7333",
+        "https://lore.example/tracker/",
+        "http://localhost",
+        "http://bücher.example",
+    ],
+)
+def test_an_address_of_a_server_is_taken(url: str) -> None:
+    assert settings.load(url=url).url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "lore.example",
+        "http://",
+        "http:///",
+        "http://[::1",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:abc",
+        "http://lore.example/a b",
+        "http://lore.example/?a=b",
+        "http://lore.example\r\nX: y",
+        "ftp://lore.example",
+    ],
+)
+def test_an_address_that_can_be_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match="url must be like http://host:7333") as raised:
+        settings.load(url=url)
+    assert repr(url.rstrip("/")) in str(raised.value)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(UsageError, match="a key goes into RUNLORE_API_KEY") as raised:
+        settings.load(url="http://ann:secret@lore.example")
+    assert "secret" not in str(raised.value)
