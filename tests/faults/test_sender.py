@@ -238,3 +238,39 @@ def test_a_day_after_a_server_had_it_whole_a_spool_goes_and_nothing_else(
     assert len(list(folder.glob("*.ack"))) == 3
     assert all(path.exists() for path in others)
     assert writer.path.exists()
+
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs the Debian package libfaketime")
+def test_steps_of_the_clock_by_days_hold_up_no_sender(
+    tmp_path: Path, staging: Path, server: SpoolServer, senders: Senders
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    faked = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    program, writer = a_program(staging, tmp_path, server.url)
+    prefix = ("env", *(f"{name}={value}" for name, value in faked.items()))
+    sender = senders.start(writer.tree, prefix=prefix)
+    for step, offset in enumerate(("+0", "+2d", "-3d", "+400d"), 1):
+        clock.write_text(offset)
+        writer.log({"loss": step / 7}, step)
+        until(lambda: writer.ack().get("next") == writer.tail, seconds=3, shown=writer.ack)
+        until(lambda: writer.ack().get("settled") == writer.tail, seconds=3, shown=writer.ack)
+    program.kill()
+    program.wait()
+    assert end_of(sender, 10) < 8
+    (end,) = [
+        spool.decode_json(frame.payload)
+        for frame in spool.whole_frames(server.stream("w1"), offset=0)
+        if frame.kind == spool.LOST
+    ]
+    # Proof that its clock was another one.
+    assert int(str(end["time_ns"])) / 1e9 - time.time() > 399 * 86400
+    assert writer.path.exists()

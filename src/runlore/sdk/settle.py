@@ -6,7 +6,6 @@ nothing else.
 
 import errno
 import json
-import math
 import os
 import threading
 import time
@@ -200,9 +199,9 @@ class Settler:
                 self.attend(stream)
                 self._busy_since = None
             if target is not None and tidy_at <= time.monotonic():
-                tidy_at = math.inf
+                tidy_at = float("inf")
                 remove_finished(target)
-        if target is not None and tidy_at < math.inf:
+        if target is not None and tidy_at < float("inf"):
             remove_finished(target)
 
     def _has_backlog(self) -> bool:
@@ -346,11 +345,14 @@ def remove_finished(target: Target) -> None:
     home = spool_folder(target.home, is_online=target.mode == "online")
     folder = os.path.join(home, target.host)
     mark = os.path.join(folder, ".tidied")
-    now = time.time()
     try:
-        if os.path.exists(mark) and abs(now - os.stat(mark).st_mtime) < TIDY_EVERY_SECONDS:
-            return
+        if os.path.exists(mark):
+            age = time.time() - os.stat(mark).st_mtime
+            if abs(age) < TIDY_EVERY_SECONDS:
+                return
         write_whole(mark, b"")
+        # By the clock that dated the files, which need not be this process's.
+        now = os.stat(mark).st_mtime
     except OSError:
         return
     for path in list(spools_in(folder)):

@@ -5,7 +5,6 @@ No file is kept open between two calls, so that 64 writers need no more descript
 """
 
 import json
-import math
 import os
 import stat
 import struct
@@ -409,7 +408,7 @@ class Stream:
         self.urgent = 0
         self.limit = PIECE_BYTES
         self.knock_at: int | None = None
-        self.knocked = -math.inf
+        self.knocked = float("-inf")
         self.stopped: str | None = None
         self.is_deleted = False
         self.disk_error: str | None = None
