@@ -217,7 +217,7 @@ run = runlore.init(id="server-killed")
 for n in range(20_000):
     run.log({"n": n, "square": n * n})
     if n % 20 == 0:
-        time.sleep(0.003)
+        time.sleep(0.006)
 run.finish()
 """
     with ServerProcess(tmp_path / "server") as server:

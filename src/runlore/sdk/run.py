@@ -284,10 +284,7 @@ class Run:
         ack, is_done = self._wait(rows.end, left)
         is_offline = self._origin.settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
-        trouble = None if ack is None else ack.error
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
-        if not is_settled and self._launcher is not None and not self._launcher.is_alive():
-            trouble = "no sender stays alive to take it"
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -297,7 +294,7 @@ class Run:
                     delivered=delivered,
                     lost=rows.gap_points,
                     is_offline=is_offline,
-                    trouble=trouble,
+                    trouble=_trouble(ack, self._launcher, is_settled=is_settled),
                     spool=self._spool_folder() if is_settled else self._folder,
                     is_settled=is_settled,
                 ),
@@ -517,6 +514,13 @@ def exit_code_from(code: object) -> int:
     if code is None:
         return 0
     return int(code) & 0xFF if isinstance(code, int) else 1
+
+
+def _trouble(ack: Ack | None, launcher: Launcher | None, *, is_settled: bool) -> str | None:
+    """Say why not everything is delivered, as far as it is known."""
+    if not is_settled and launcher is not None and not launcher.is_alive():
+        return "no sender stays alive to take it"
+    return None if ack is None else ack.error
 
 
 def _points(ack: tree.Ack | None) -> int:
