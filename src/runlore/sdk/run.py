@@ -516,7 +516,7 @@ def exit_code_from(code: object) -> int:
     return int(code) & 0xFF if isinstance(code, int) else 1
 
 
-def _trouble(ack: Ack | None, launcher: Launcher | None, *, is_settled: bool) -> str | None:
+def _trouble(ack: tree.Ack | None, launcher: Launcher | None, *, is_settled: bool) -> str | None:
     """Say why not everything is delivered, as far as it is known."""
     if not is_settled and launcher is not None and not launcher.is_alive():
         return "no sender stays alive to take it"
