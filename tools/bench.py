@@ -131,14 +131,15 @@ def table(figures: Sequence[Figure], outputs: Mapping[str, str]) -> list[str]:
         goal = f"{sign} {_number(figure.goal)} {figure.unit}"
         output = outputs.get(figure.driver)
         value = None if output is None else figure.read(output)
+        seen = "-"
         if value is not None:
+            seen = f"{_number(value)} {figure.unit}"
             verdict = "met" if figure.is_met(value) else "missed"
-            lines.append(
-                f"{figure.measure:42} {goal:>13} {f'{_number(value)} {figure.unit}':>13}  {verdict}"
-            )
+        elif output is not None:
+            verdict = figure.without
         else:
-            why = figure.without if output is not None else f"{figure.driver}.py failed"
-            lines.append(f"{figure.measure:42} {goal:>13} {'-':>13}  {why}")
+            verdict = f"{figure.driver}.py failed"
+        lines.append(f"{figure.measure:42} {goal:>13} {seen:>13}  {verdict}")
     return lines
 
 
