@@ -13,6 +13,8 @@ from tools.steps import Board, Step, log_of
 PEERS = CACHE / "peers"
 # What is measured beside a peer runs where the peer can be imported.
 _BESIDE_PEERS = ("log", "sender")
+# The drivers use runlore.testing, which needs hypothesis.
+_PACKAGES = ("numpy", "hypothesis", "wandb", "trackio")
 _DRIVER_S = 900.0
 
 
@@ -164,7 +166,7 @@ def _step(driver: str, *, peers: bool) -> Step:
 
 def _install_peers(board: Board) -> None:
     """Make the virtual environment that holds the other trackers beside ours."""
-    state = digest([ROOT / "pyproject.toml"])
+    state = digest([ROOT / "pyproject.toml"], extra=" ".join(_PACKAGES))
     if is_fresh("peers", state) and (PEERS / "bin" / "python").exists():
         board.done("wandb and trackio", "unchanged")
         return
@@ -177,7 +179,7 @@ def _install_peers(board: Board) -> None:
         Step(
             name="wandb and trackio",
             log="bench-peers",
-            command=[*install, "--editable", ".[server]", "numpy", "wandb", "trackio"],
+            command=[*install, "--editable", ".[server]", *_PACKAGES],
             environment=variables,
         )
     )
