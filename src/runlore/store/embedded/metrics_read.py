@@ -9,9 +9,10 @@ import numpy as np
 from runlore.core.metric import Value
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Floats, Ints
-from runlore.store.embedded.metrics_decode import Block, Columns, Progress
+from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_history import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_log import Rewind
+from runlore.store.embedded.metrics_programs import Program, Progress, programs_of
 from runlore.store.embedded.metrics_summary import Cell, Summary
 from runlore.store.metrics import HistoryRow, KeySummary, Series
 
@@ -134,16 +135,13 @@ class RunAnswers:
         began = sorted(view.writers, key=_begin)
         self._ranks = {writer.id: rank for rank, writer in enumerate(began)}
         self._writers = {writer.id: writer for writer in view.writers}
-        self._later = {
-            writer.id: [
-                other
-                for other in view.writers
-                if other is not writer and writer.progress.ended_before(other.progress)
-            ]
-            for writer in view.writers
+        self._program = {
+            writer.id: program
+            for program in programs_of(view.writers)
+            for writer in program.writers
         }
         self._summaries: dict[int, Summary] = {}
-        self._first_steps: dict[int, dict[str, int]] = {}
+        self._first_steps: dict[Program[WriterView], dict[str, int]] = {}
         self._parts = [
             _TailPart(writer.id, block) for writer in view.writers for block in writer.tail
         ]  # type: list[_Part]
@@ -211,11 +209,19 @@ class RunAnswers:
     def _limit(self, writer: int, key: str) -> int:
         """Return the step from which on a writer's points of a key are superseded by others."""
         limit = _NEVER
-        for later in self._later[writer]:
-            if later.id not in self._first_steps:
-                self._first_steps[later.id] = self._summary(later).first_steps()
-            limit = min(limit, self._first_steps[later.id].get(key, _NEVER))
+        for later in self._program[writer].later:
+            if later not in self._first_steps:
+                self._first_steps[later] = self._least_steps(later)
+            limit = min(limit, self._first_steps[later].get(key, _NEVER))
         return limit
+
+    def _least_steps(self, program: Program[WriterView]) -> dict[str, int]:
+        """Return the least step of each key in any writer of a program."""
+        least: dict[str, int] = {}
+        for writer in program.writers:
+            for key, step in self._summary(writer).first_steps().items():
+                least[key] = min(least.get(key, step), step)
+        return least
 
     def _live(self, part: _Part, key: str, low: int, high: int) -> Ints | None:
         """Return the places of a part's points of a key that are neither superseded nor outside.
