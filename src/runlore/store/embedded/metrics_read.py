@@ -156,14 +156,19 @@ class RunAnswers:
         for writer in self._view.writers:
             rewinds = [r for r in self._view.rewinds if r.stored.get(writer.id, 0) > 0]
             least = min((rewind.step for rewind in rewinds), default=_NEVER)
+            is_whole = not rewinds and not self._program[writer.id].later
             for cell in self._summary(writer).cells():
                 cells.setdefault((cell.key, cell.kind), []).append((writer.id, cell))
+                if is_whole:
+                    continue
                 if cell.last_step > least or cell.last_step >= self._limit(writer.id, cell.key):
                     again.add(cell.key)
         found = []
         for (key, _), of_writers in sorted(cells.items()):
-            summary = self._count(key, of_writers) if key in again else self._merge(of_writers)
-            found += [summary] if summary is not None else []
+            if key not in again:
+                found.append(self._merge(of_writers))
+            elif (counted := self._count(key, of_writers)) is not None:
+                found.append(counted)
         return found
 
     def series(self, key: str, buckets: int, start: int | None, stop: int | None) -> Series | None:
@@ -272,18 +277,16 @@ class RunAnswers:
 
     def _merge(self, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""
+        if len(of_writers) == 1:
+            # Nearly always: a list of runs asks for the keys of a thousand of them.
+            return _summary_of(of_writers[0][1])
         _, last = max(of_writers, key=lambda one: (one[1].last_step, self._ranks[one[0]]))
-        minimum = min(cell.minimum for _, cell in of_writers)
-        maximum = max(cell.maximum for _, cell in of_writers)
-        has_finite = last.kind != "string" and minimum <= maximum
-        return KeySummary(
-            key=last.key,
-            kind=last.kind,
-            count=sum(cell.points for _, cell in of_writers),
-            last_step=last.last_step,
-            last=last.last,
-            minimum=minimum if has_finite else None,
-            maximum=maximum if has_finite else None,
+        return _summary_of(
+            last._replace(
+                points=sum(cell.points for _, cell in of_writers),
+                minimum=min(cell.minimum for _, cell in of_writers),
+                maximum=max(cell.maximum for _, cell in of_writers),
+            )
         )
 
     def _count(self, key: str, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary | None:
@@ -440,6 +443,19 @@ def _level(steps: Ints, buckets: int) -> tuple[int, Ints]:
 
 def _counted(flags: np.typing.NDArray[np.bool_], starts: Ints) -> Floats:
     return np.add.reduceat(flags, starts, dtype=np.int64).astype(np.float64)
+
+
+def _summary_of(cell: Cell) -> KeySummary:
+    has_finite = cell.kind != "string" and cell.minimum <= cell.maximum
+    return KeySummary(
+        key=cell.key,
+        kind=cell.kind,
+        count=cell.points,
+        last_step=cell.last_step,
+        last=cell.last,
+        minimum=cell.minimum if has_finite else None,
+        maximum=cell.maximum if has_finite else None,
+    )
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:
