@@ -55,13 +55,20 @@ class Program(Generic[W]):
         self.leads = [w.progress for w in writers if w.name == name] or [
             writer.progress for writer in writers
         ]
+        self.has_ended = all(lead.ended_ns is not None for lead in self.leads)
+        self.is_resumed = any(lead.resumed for lead in self.leads)
         self.later: list[Program[W]] = []
 
     def ended_before(self, later: "Program[W]") -> bool:
         """Tell whether this program had ended before another began."""
-        if all(lead.ended_ns is not None for lead in self.leads):
-            return all(_is_before(end, begin) for end in self.leads for begin in later.leads)
-        if not any(lead.resumed for lead in later.leads):
+        if self.has_ended:
+            # Plain loops: a run of a thousand programs asks this a million times.
+            for ended in self.leads:
+                for began in later.leads:
+                    if not _is_before(ended, began):
+                        return False
+            return True
+        if not later.is_resumed:
             return False
         rows = [w.progress.last_ns for w in self.writers if w.progress.last_ns is not None]
         return bool(rows) and max(rows) < min(lead.started_ns for lead in later.leads)

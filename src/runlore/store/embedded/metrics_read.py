@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -142,12 +143,6 @@ class RunAnswers:
         }
         self._summaries: dict[int, Summary] = {}
         self._first_steps: dict[Program[WriterView], dict[str, int]] = {}
-        self._parts = [
-            _TailPart(writer.id, block) for writer in view.writers for block in writer.tail
-        ]  # type: list[_Part]
-        if view.reader is not None:
-            rows = view.reader.blocks(view.id, view.published)
-            self._parts[:0] = [_PackedPart(view.reader, row, self._name) for row in rows]
 
     def keys(self) -> list[KeySummary]:
         """Summarise every key and kind; only what is partly superseded is read point by point."""
@@ -196,6 +191,18 @@ class RunAnswers:
         for begin, end in zip(edges, edges[1:], strict=False):
             within = [p for p in parts if p.last_step >= begin and p.first_step < end]
             yield from self._window(within, wanted, begin, end)
+
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        """All parts of the run; most lists of keys need none."""
+        view = self._view
+        parts: list[_Part] = []
+        if view.reader is not None:
+            rows = view.reader.blocks(view.id, view.published)
+            parts += [_PackedPart(view.reader, row, self._name) for row in rows]
+        return parts + [
+            _TailPart(writer.id, block) for writer in view.writers for block in writer.tail
+        ]
 
     def _summary(self, writer: WriterView) -> Summary:
         if writer.id not in self._summaries:
