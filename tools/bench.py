@@ -159,7 +159,11 @@ def _step(driver: str, *, peers: bool) -> Step:
         name=f"benchmarks/{driver}.py",
         log=f"bench-{driver}",
         command=[python, str(ROOT / "benchmarks" / f"{driver}.py"), *more],
-        environment={"RUNLORE_CHROMIUM": found} if found else None,
+        environment={
+            # Without bytecode on the disk each start would be a compilation.
+            "PYTHONDONTWRITEBYTECODE": "",
+            **({"RUNLORE_CHROMIUM": found} if found else {}),
+        },
         timeout_s=_DRIVER_S,
     )
 
