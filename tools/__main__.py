@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     if rest and options.command != "serve":
         _parser().error(f"./dev {options.command} takes no {rest[0]!r}")
     os.chdir(ROOT)
+    # A shell lets its background jobs ignore Ctrl-C, and so would all that they start; the
+    # demo's end and the tests of it depend on it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     commands: dict[str, Callable[[], int]] = {
         "setup": _setup,
         "demo": lambda: _demo(end=options.exit),

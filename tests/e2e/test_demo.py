@@ -87,6 +87,8 @@ def test_an_installed_wheel_runs_the_demo_without_node(wheel: Path, tmp_path: Pa
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, sent: int) -> None:
     variables = surroundings(tmp_path, f"http://127.0.0.1:{free_port()}")
+    # Tests that run as a background job of a shell ignore it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [str(_RUNLORE), "demo"], env=variables, stdout=subprocess.PIPE, text=True
     ) as demo:
