@@ -96,7 +96,7 @@ def _pytest(board: Board, suite: Suite, *, slow: bool) -> Tally:
     folders = [f"tests/{name}" for name in suite.folders]
     report = _fresh_report(f"{suite.log}.xml")
     command = [in_venv("python"), "-m", "pytest", "-m", "slow" if slow else "not slow"]
-    command += ["-rs", f"--junitxml={report}", *_workers(suite.workers), *folders]
+    command += ["-rfEs", f"--junitxml={report}", *_workers(suite.workers), *folders]
     step = Step(
         name=suite.name,
         log=suite.log,
