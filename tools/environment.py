@@ -98,15 +98,25 @@ def built_page(board: Board) -> None:
 
 
 def browser(board: Board) -> None:
-    """Find Chromium, or install Debian's."""
+    """Find Chromium and what its driver needs, or install Debian's."""
     found = browser_path()
-    if found:
-        board.done(_BROWSER, found)
+    missing = [] if found else ["chromium"]
+    if not _driver_runs():
+        missing.append("libatomic1")
+    if not missing:
+        board.done(_BROWSER, found or "")
         return
+    names = " ".join(missing)
     if not _can_apt():
-        board.fail(_BROWSER, "no Chromium on PATH; install it (Debian: apt install chromium)")
+        board.fail(_BROWSER, f"missing: {names}; install it (Debian: apt install {names})")
         raise StepError(_BROWSER)
-    _apt(board, f"{_BROWSER} (apt)", "chromium")
+    _apt(board, f"{_BROWSER} (apt)", *missing)
+
+
+def _driver_runs() -> bool:
+    """Tell whether the Node.js of Playwright finds its libraries; a bare Debian lacks one."""
+    program = _site_packages() / "playwright" / "driver" / "node"
+    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
 
 
 def browser_path() -> str | None:
@@ -252,11 +262,11 @@ def _can_apt() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def _apt(board: Board, name: str, package: str) -> None:
-    log = f"setup-apt-{package}"
+def _apt(board: Board, name: str, *packages: str) -> None:
+    log = f"setup-apt-{packages[0]}"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     # An index that is missing or old names packages that are no longer served.
-    script = 'apt-get update -q && apt-get install -yq --no-install-recommends "$1"'
+    script = 'apt-get update -q && apt-get install -yq --no-install-recommends "$@"'
     board.run(
-        Step(name=name, log=log, command=["sh", "-c", script, "sh", package], environment=quiet)
+        Step(name=name, log=log, command=["sh", "-c", script, "sh", *packages], environment=quiet)
     )
