@@ -19,9 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     if rest and options.command != "serve":
         _parser().error(f"./dev {options.command} takes no {rest[0]!r}")
     os.chdir(ROOT)
-    # A shell lets its background jobs ignore Ctrl-C, and so would all that they start; the
-    # demo's end and the tests of it depend on it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Whatever asks for an end ends the steps too. Ctrl-C is set anew because a shell lets its
+    # background jobs ignore it, and so would all that they start: a demo, the tests of it.
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, signal.default_int_handler)
     commands: dict[str, Callable[[], int]] = {
         "setup": _setup,
         "demo": lambda: _demo(end=options.exit),
