@@ -86,6 +86,15 @@ class ProgramContract(StoreContract):
         store.append([late.piece()])
         assert len(steps_and_values(store, a_run(), "loss")) == 4 * _STEPS
 
+    def test_whether_a_program_resumed_is_for_its_main_writer_to_say(
+        self, store: MetricStore
+    ) -> None:
+        first = _writer("main-1", began=0, ended=None)
+        second = _writer("main-2", began=100, ended=None)
+        child = _writer("child-2", "main-2", began=110, ended=120, resumed=True)
+        store.append([writer.piece() for writer in (first, second, child)])
+        assert len(steps_and_values(store, a_run(), "loss")) == 3 * _STEPS
+
     def test_without_the_main_writer_a_program_has_ended_when_all_that_came_have(
         self, store: MetricStore
     ) -> None:
