@@ -36,7 +36,8 @@ _DRAWN = """(runs) => {
 }"""
 # Presses a key and waits until the button tells the new state and the charts' frame is over.
 _TOGGLE = """async () => {
-  const button = [...document.querySelectorAll('.toggle')].find((one) => one.textContent === 'Log y');
+  const buttons = [...document.querySelectorAll('.toggle')];
+  const button = buttons.find((one) => one.textContent === 'Log y');
   const before = button.getAttribute('aria-pressed');
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
   const began = performance.now();
@@ -51,7 +52,8 @@ _WATCH = """() => {
   window.seen = [];
   new MutationObserver(() => {
     const told = document.querySelector('.panel-head .num');
-    if (told !== null) window.seen.push([Number(told.title.replaceAll(',', '')), Date.now() / 1000]);
+    if (told === null) return;
+    window.seen.push([Number(told.title.replaceAll(',', '')), Date.now() / 1000]);
   }).observe(document.body, { subtree: true, childList: true, attributes: true });
 }"""
 _FIRST = """
