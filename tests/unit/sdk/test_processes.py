@@ -45,6 +45,30 @@ def test_a_program_that_ends_without_finish_is_finished_with_its_exit_code(
     assert f"runlore: {word} in" in done.stderr
 
 
+def test_a_thread_that_logs_until_the_program_is_gone_prints_nothing(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import threading, time, runlore\n"
+        "run = runlore.init()\n"
+        "def work(log):\n"
+        "    while True:\n"
+        "        log({'loss': 1.0})\n"
+        "        run.config['seen'] = time.time()\n"
+        "        time.sleep(0.001)\n"
+        "for log in (run.log, runlore.log):\n"
+        "    threading.Thread(target=work, args=(log,), daemon=True).start()\n"
+        "while run.step < 20:\n"
+        "    time.sleep(0.001)\n",
+        tmp_path,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr, done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == list(range(len(found.rows)))
+    assert len(found.rows) >= 20
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_a_signal_kills_keeps_what_it_logged(
     home: Path, tmp_path: Path, number: int
