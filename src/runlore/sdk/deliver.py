@@ -21,6 +21,8 @@ REFUSED_SECONDS = 30.0
 FETCH_SECONDS = 0.02
 """How long to leave a stream alone whose bytes are being read back from the disk."""
 MAX_RETRY_AFTER_SECONDS = 60.0
+LARGE_BYTES = 64 * 1024
+"""A piece from which on zstandard is worth loading."""
 SMALL_BYTES = 300
 """Below this, compressing costs more than it saves."""
 
@@ -125,7 +127,8 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
 class Encoder:
     """Compresses pieces: zlib at first, zstandard once `load_zstandard` has found it.
 
-    zstandard is three times as fast but takes longer to import than a short program runs.
+    zstandard is three times as fast, but takes longer to import than a short program runs and a
+    megabyte of memory: it pays for itself where large pieces come.
     """
 
     def __init__(self) -> None:
@@ -355,7 +358,7 @@ class Deliverer:
             return
         verdict = judge(answer, url=server.url, offset=offset, length=len(data), tail=tail)
         self._obey(stream, server, verdict, len(data))
-        if verdict.next is not None:
+        if verdict.next is not None and len(data) >= LARGE_BYTES:
             self._encoder.load_zstandard()
 
     def _bytes_at(self, stream: Stream, offset: int) -> bytes:
