@@ -264,6 +264,44 @@ def test_a_sender_starts_beside_descriptors_above_the_limit(home: Path, tmp_path
     assert done.returncode == 0, done.stderr
 
 
+_NARROW = """
+import os, runlore
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+runlore.init
+soft, hard = getrlimit(RLIMIT_NOFILE)
+def narrow():
+    setrlimit(RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+def widen():
+    setrlimit(RLIMIT_NOFILE, (soft, hard))
+"""
+
+
+def test_a_program_without_descriptors_left_logs_on_and_keeps_all_once_there_are_some(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        f"{_NARROW}run = runlore.init()\nnarrow()\n"
+        "for step in range(3):\n    run.log({'text': 'x' * 2**20, 'loss': 1.0 * step})\n"
+        "widen()\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no room for what is logged (Too many open files)" in done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == [0, 1, 2]
+
+
+def test_without_descriptors_left_a_run_does_not_begin_and_says_what_to_do(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        f"{_NARROW}narrow()\ntry:\n    runlore.init()\n"
+        "except runlore.errors.UsageError as error:\n    print(error)\n",
+        tmp_path,
+    )
+    assert "Too many open files; close files that the program no longer needs" in done.stdout, done
+
+
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:
     done = run_program(
         "import os, signal, time, runlore\nfrom pathlib import Path\n"
