@@ -1,7 +1,8 @@
 """What the sender costs: CPU at full speed, at ten calls a second and idle, memory, a short run.
 
 Run it as `python benchmarks/sender.py`; with `--frozen 30` (as root) also the worst log call
-while the disk of the home stands still for so many seconds.
+while the disk of the home stands still for so many seconds. With wandb importable its short run is
+measured too.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from runlore.testing.programs import World
@@ -141,6 +143,23 @@ def short_runs(world: World, times: int) -> None:
         f"least {min(walls):.3f} s (goal 0.15)"
     )
     world.settle()
+    if find_spec("wandb"):
+        wandb_runs(3)
+
+
+def wandb_runs(times: int) -> None:
+    walls = []
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"WANDB_MODE": "offline", "WANDB_DIR": folder, "WANDB_SILENT": "true"}
+        for _ in range(times):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", SHORT.replace("runlore", "wandb")],
+                env={**os.environ, **places},
+                check=True,
+            )
+            walls.append(time.perf_counter() - began)
+    print(f"the same by wandb, offline: median {statistics.median(walls):.3f} s")
 
 
 def frozen(world: World, folder: Path, seconds: int) -> None:

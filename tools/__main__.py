@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from tools import bare_machine, environment, suites
+from tools import bare_machine, bench, environment, suites
 from tools.checks import check
 from tools.lock import COMPILE
 from tools.paths import ROOT, in_venv
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         "check": _check,
         "test": lambda: _test(fast=options.fast),
         "test-all": _test_all,
-        "bench": _bench,
+        "bench": lambda: _bench(peers=options.peers),
         "lock": _lock,
     }
     try:
@@ -48,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="check, then every suite but the slow tests")
     test.add_argument("--fast", action="store_true", help="unit and contract tests only")
     commands.add_parser("test-all", help="test, then the slow tests and the bare-machine proof")
-    commands.add_parser("bench", help="the benchmarks, as ratios within one run")
+    benchmarks = commands.add_parser(
+        "bench", help="the benchmarks beside their goals; some minutes"
+    )
+    benchmarks.add_argument(
+        "--peers", action="store_true", help="measure wandb and trackio as well"
+    )
     commands.add_parser("lock", help="pin the newest allowed versions of all packages")
     return parser
 
@@ -144,17 +148,12 @@ def _close(board: Board, tally: suites.Tally, *, checked: bool) -> int:
     return 0 if checked and tally.failed == 0 and tally.passed else 1
 
 
-def _bench() -> int:
+def _bench(*, peers: bool) -> int:
     board = Board("bench")
     _set_up_all(board)
-    drivers = sorted((ROOT / "benchmarks").glob("[a-z]*.py"))
-    if not drivers:
-        board.fail("benchmarks", "benchmarks/ holds no driver")
-        return 1
-    codes = [
-        subprocess.run([in_venv("python"), str(one)], check=False).returncode for one in drivers
-    ]
-    return max(map(abs, codes))
+    succeeded = bench.bench(board, peers=peers)
+    board.finish("measured" if succeeded else "a driver failed, see above")
+    return 0 if succeeded else 1
 
 
 def _lock() -> int:

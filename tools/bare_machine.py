@@ -35,8 +35,10 @@ _VARIABLES = ("PIP_", "UV_", "NPM_CONFIG_", "SSL_CERT_", "NODE_EXTRA_CA_CERTS")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 # Mount and process namespaces of its own: nothing stays mounted or running after it.
+# The folder is mounted on itself: tests make namespaces in it, whose root must be a mount.
 _ENTER = """
 set -e
+mount --bind "$1" "$1"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
 mount -t proc proc "$1/proc"

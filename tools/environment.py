@@ -156,18 +156,22 @@ def _install_locked(board: Board) -> None:
     pip = [in_venv("python"), "-m", "pip", "install", "--disable-pip-version-check"]
     pip += ["--require-hashes", "--only-binary", ":all:"]
     board.run(Step(name="uv", log="setup-uv", command=[*pip, "-r", str(only_uv)]))
-    variables = uv_environment(_pip_settings(), os.environ)
     fast = Step(
         name=_PYTHON,
         log="setup-packages",
         command=[in_venv("uv"), "pip", "sync", "--python", in_venv("python")]
         + ["--require-hashes", "--only-binary", ":all:", str(LOCK)],
-        environment=variables,
+        environment=uv_variables(),
         detail=lambda text: f"{text.count(chr(10) + ' + ')} installed, hashes checked",
     )
     if not board.attempt(fast):
         board.note("uv could not do it: pip tries")
         board.run(Step(name=_PYTHON, log="setup-packages-pip", command=[*pip, "-r", str(LOCK)]))
+
+
+def uv_variables() -> dict[str, str]:
+    """Return the variables that let uv use the packages that pip would."""
+    return uv_environment(_pip_settings(), os.environ)
 
 
 def uv_environment(pip: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:

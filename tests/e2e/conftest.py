@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import IO
 
 import pytest
@@ -27,6 +29,9 @@ _PAGE = Path(__file__).parents[2] / "src/runlore/server/page/index.html"
 _READY = "Runlore is ready at "
 # What a step of a test may take; long, because the machine may be busy with other tests.
 _PATIENCE_MS = 20_000
+
+# What a whole test may take: a page that hangs fails its test rather than the suite.
+_LIMIT_S = 120
 
 OpenPage = Callable[..., Page]
 
@@ -57,6 +62,20 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """End a test that takes too long, whatever it waits for."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"the test took more than {_LIMIT_S} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(_LIMIT_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A person's way through the page, in a real browser on a real server."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -27,6 +28,14 @@ def _drawn(page: Page, metric: str, runs: int) -> None:
     expect(page.locator(f'[data-metric="{metric}"] .chart')).to_have_attribute(
         "data-drawn", str(runs), timeout=20_000
     )
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    """Wait for what only Python can tell: the page forbids the evaluation of strings."""
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to be within 20 seconds"
+        time.sleep(0.05)
 
 
 def test_an_empty_server_shows_what_to_copy_and_then_the_first_point(
@@ -124,11 +133,11 @@ def test_a_drag_zooms_all_charts_and_a_double_click_shows_all_steps_again(
     assert question is not None
     assert 1000 < question["start"] < 1550
     # Outside of the spike's steps the picture is of the low values: they fill it.
-    page.wait_for_function(f"({_INK_ABOVE})(['train/loss', 0.5]).length > 10")
+    _until(lambda: len(page.evaluate(_INK_ABOVE, ["train/loss", 0.5])) > 10)
 
     page.mouse.dblclick(box["x"] + box["width"] * 0.5, middle)
     expect(page).not_to_have_url(re.compile("steps="))
-    page.wait_for_function(f"({_INK_ABOVE})(['train/loss', 0.5]).length < 10")
+    _until(lambda: len(page.evaluate(_INK_ABOVE, ["train/loss", 0.5])) < 10)
 
 
 def test_the_nearest_run_is_named_with_its_value_and_the_others_fade(
@@ -187,6 +196,119 @@ def test_a_run_shows_its_config_its_summary_and_a_name_that_can_be_changed(
     page.keyboard.press("Enter")
     page.reload()
     expect(page.get_by_role("heading", name="after")).to_be_visible(timeout=20_000)
+
+
+def test_a_run_that_diverges_leaves_the_others_readable_and_is_named(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import math, runlore\n"
+        "for number in range(3):\n"
+        "    with runlore.init(project='p') as run:\n"
+        "        for step in range(400):\n"
+        "            wild = number == 0 and step > 300\n"
+        "            run.log({'loss': 1e300 if wild else 1 + math.exp(-step / 90)})\n"
+    )
+    page = open_page(f"{server.url}/local/p")
+    _drawn(page, "loss", 3)
+
+    note = page.get_by_role("button", name="beyond the range: 1 run")
+    expect(note).to_be_visible()
+    # The lines fall through the whole height: the upper half holds their first third.
+    assert len(page.evaluate(_INK_ABOVE, ["loss", 0.5])) > 20
+    note.click()
+    expect(page.get_by_role("button", name="all values")).to_be_visible()
+    page.get_by_role("button", name="all values").click()
+    page.get_by_label("Y range").select_option("All")
+    expect(page).to_have_url(re.compile("y=full"))
+    expect(note).to_be_hidden()
+
+
+def test_a_run_has_a_panel_for_all_that_it_logged_and_has_not_hidden(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import runlore\n"
+        "with runlore.init(project='p', id='other') as run:\n"
+        "    run.log({'elsewhere': 1.0})\n"
+        "with runlore.init(project='p', id='one') as run:\n"
+        "    run.define_metric('quiet', summary='none')\n"
+        "    run.define_metric('secret', hidden=True)\n"
+        "    run.log({'loss': 1.0, 'quiet': 2.0, 'secret': 3.0, 'flag': True, 'text': 'word'})\n"
+    )
+    page = open_page(f"{server.url}/local/p/runs/one")
+
+    for metric in ("flag", "loss", "quiet"):
+        _drawn(page, metric, 1)
+    expect(page.locator("[data-metric]")).to_have_count(3)
+    page.goto(f"{server.url}/local/p")
+    _drawn(page, "elsewhere", 1)
+    expect(page.locator("[data-metric]")).to_have_count(4)
+
+
+def test_a_run_is_tagged_described_and_deleted_by_keyboard(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import runlore\n"
+        "for name in ('kept', 'doomed'):\n"
+        "    with runlore.init(project='p', id=name, name=name) as run:\n"
+        "        run.log({'loss': 1.0})\n"
+    )
+    page = open_page(f"{server.url}/local/p/runs/doomed")
+
+    page.get_by_role("button", name="Add tags").click()
+    page.keyboard.type("baseline, wide")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Add notes").click()
+    page.keyboard.type("Too wide.")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("button", name="Too wide.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="baseline wide")).to_be_visible()
+    expect(page.get_by_role("button", name="Too wide.")).to_be_visible()
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type("delete")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Delete doomed?")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Delete…").press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{server.url}/local/p")
+    expect(page.get_by_role("listitem")).to_have_count(1)
+    _drawn(page, "loss", 1)
+
+
+def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: OpenPage) -> None:
+    logging = (
+        "import runlore\nrun = runlore.init(project='p', id={name!r})\nrun.log({{'loss': 1.0}})\n"
+    )
+    server.run(logging.format(name="done") + "run.finish()\n")
+    more = "for _ in range(20):\n    input()\n    run.log({'loss': 2.0})\nrun.finish()\n"
+    with server.start(logging.format(name="growing") + more) as program:
+        page = open_page(f"{server.url}/local/p")
+        _drawn(page, "loss", 2)
+        assert program.stdin is not None
+        asked: list[list[str]] = []
+        page.on(
+            "request",
+            lambda request: (
+                asked.append((request.post_data_json or {})["runs"])
+                if request.url.endswith("/series")
+                else None
+            ),
+        )
+        with page.expect_request("**/series"):
+            program.stdin.write("more\n")
+            program.stdin.flush()
+        program.communicate("more\n" * 19, timeout=60)
+    expect(page.locator(".run-state.is-running")).to_have_count(0, timeout=20_000)
+    assert asked
+    assert all(runs == ["growing"] for runs in asked)
 
 
 def test_an_unknown_project_and_run_say_what_to_do(seeded: Server, open_page: OpenPage) -> None:

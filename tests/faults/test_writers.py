@@ -2,6 +2,9 @@
 
 import time
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from runlore.testing.processes import until
 from runlore.testing.programs import World
@@ -38,6 +41,41 @@ run.finish()
         assert [row[key] for row in world.history("forks", key)] == list(range(200))
     found = a_run(real_server, "forks")
     assert (found["state"], found["writers"]) == ("finished", 5)
+
+
+CHILDREN = """
+import multiprocessing, runlore
+
+def work(run, steps):
+    for step in steps:
+        run.log({{"child": step}}, step=step)
+
+if __name__ == "__main__":
+    run = runlore.init(id={run!r}, resume="allow")
+    run.log({{"parent": 0}}, step=0)
+    context = multiprocessing.get_context({method!r})
+    for _ in range(3):
+        child = context.Process(target=work, args=(run, range({first}, {first} + 100)))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    run.finish()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_that_follow_one_another_keep_all_points_until_the_program_starts_again(
+    world: World, real_server: ServerProcess, tmp_path: Path, method: str
+) -> None:
+    path = tmp_path / "program.py"
+    run = f"turns-{method}"
+    for first in (0, 50):
+        path.write_text(CHILDREN.format(run=run, method=method, first=first))
+        world.run(f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')")
+        world.settle()
+        logged = Counter(row["child"] for row in world.history(run, "child"))
+        assert logged == Counter({step: 3 for step in range(first + 100)})
+    assert a_run(real_server, run)["writers"] == 8
 
 
 def test_two_programs_write_one_run_at_once(world: World, real_server: ServerProcess) -> None:

@@ -4,6 +4,7 @@ import { flatten } from "../src/lib/flatten";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../src/lib/format";
 import { matcherOf } from "../src/lib/matcher";
 import { DEFAULT_VIEW, readView, shownRuns, soloRun, toggleRun, type View, visibility, writeView } from "../src/lib/view";
+import { tagsOf } from "../src/lib/tags";
 
 describe("numbers", () => {
   test.each([
@@ -81,4 +82,9 @@ test("nested objects become leaves whose keys say where they stood", () => {
     { key: "a/c", value: {} },
     { key: "d", value: [1] },
   ]);
+});
+
+test("tags are typed with commas, each counts once", () => {
+  expect(tagsOf(" a, b c,,a ,损失 ")).toEqual(["a", "b c", "损失"]);
+  expect(tagsOf("")).toEqual([]);
 });

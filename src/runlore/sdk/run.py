@@ -25,13 +25,17 @@ _CHILD_SECONDS = 5.0
 
 
 class Origin(NamedTuple):
-    """Where a run goes and which part of it this process is."""
+    """Where a run goes and which part of it this process is.
+
+    In a child, `program` is the id of the main writer, whose process called `init`.
+    """
 
     ref: RunRef
     settings: Settings
     name: str
     role: Literal["main", "child"]
     is_resumed: bool
+    program: str = ""
 
 
 class Run:
@@ -295,7 +299,7 @@ class Run:
                     lost=rows.gap_points,
                     is_offline=is_offline,
                     trouble=_trouble(ack, self._launcher, is_settled=is_settled),
-                    spool=self._spool_folder() if is_settled else self._folder,
+                    spool=_spool_folder(self._origin) if is_settled else self._folder,
                     is_settled=is_settled,
                 ),
                 _curves(rows, self._goals),
@@ -326,6 +330,7 @@ class Run:
             self.step,
             self._tree,
             self._writer,
+            origin.program or self._writer,
             dict(self.config),
         )
 
@@ -360,7 +365,8 @@ class Run:
         if rows is not None:
             # The child goes on behind the step that the parent had reached.
             self._first_step = rows.step
-        self._origin = self._origin._replace(role="child")
+        program = self._origin.program or self._writer
+        self._origin = self._origin._replace(role="child", program=program)
 
     def _put(self, payload: bytes) -> None:
         if self._is_disabled:
@@ -428,11 +434,6 @@ class Run:
         self._said.add(what)
         terminal.say(text)
 
-    def _spool_folder(self) -> str:
-        home = self._origin.settings.home
-        host = os.uname().nodename or "localhost"
-        return os.path.join(home, "spool", host, *self._origin.ref)
-
 
 def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
     """Return a writer's target, for the sender, and the header of its stream."""
@@ -461,8 +462,14 @@ def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
         "started_ns": time.time_ns(),
         "sdk": f"runlore {__version__}",
         "resumed": origin.is_resumed,
+        "program": origin.program or writer,
     }
     return target, header
+
+
+def _spool_folder(origin: Origin) -> str:
+    host = os.uname().nodename or "localhost"
+    return os.path.join(origin.settings.home, "spool", host, *origin.ref)
 
 
 def _curves(rows: Rows, goals: Goals) -> list[terminal.Curve]:

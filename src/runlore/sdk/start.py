@@ -267,6 +267,7 @@ def attach(
     step: int,
     tree_path: str,
     writer: str,
+    program: str,
     config: JsonObject,
 ) -> Run:
     """Unpickle a run: the live one in its own process, elsewhere another writer of it."""
@@ -278,7 +279,8 @@ def attach(
     key = tree.read_target(tree_path, writer).get("api_key") if tree_path else None
     if not isinstance(key, str):
         key = settings_table.load().api_key
-    run = Run(Origin(address, found._replace(api_key=key), name, "child", False), step=step)
+    origin = Origin(address, found._replace(api_key=key), name, "child", False, program)
+    run = Run(origin, step=step)
     run.config.restore(config)
     _hook()
     _process.live[address] = run

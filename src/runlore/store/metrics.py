@@ -99,13 +99,18 @@ class MetricStore(Protocol):
             stores nothing of that piece; the other pieces of the call are kept.
         Rows: consecutive frames of one step of one writer are one row until a key repeats;
             its time is that of the first of them.
-        Superseding: where writer A had ended before B began, A's points of a key, of whatever
-            kind, at or behind the least step of that key in B are superseded. A ended with its
-            last `finish`, `closed` or `lost`; without one, and if B's header says `resumed`,
-            with its last row. Ends and begins are compared by `boot_ns` where both headers name
-            the same `boot` and both have it, else by wall time; equal is not before. Writers
-            that overlap in time never supersede each other. The order of arrival changes
-            nothing.
+        Programs: writers whose headers name the same `program` are one program; a header without
+            one names its own writer. The main writer is the one that the program is named
+            after. A program begins and ends with it: its last `finish`, `closed` or `lost`.
+            As long as nothing of the main writer is stored, each writer that is stored stands
+            for it: the program has ended when all of them have.
+        Superseding: where program A had ended before B began, A's points of a key, of whatever
+            kind, at or behind the least step of that key in any writer of B are superseded. If
+            A has no end, and B's header says `resumed`, A ended with the last row of any of its
+            writers. Ends and begins are compared by `boot_ns` where both headers name the same
+            `boot` and both have it, else by wall time; equal is not before. Programs that
+            overlap in time never supersede each other, nor do the writers of one. The order of
+            arrival changes nothing.
         Reads are one snapshot: no piece is seen in part.
         Threads: any method may be called from any thread.
     """

@@ -28,6 +28,7 @@ from runlore.testing.metric_contract import (
     a_curve,
     steps_and_values,
 )
+from runlore.testing.metric_programs import ProgramContract
 from runlore.testing.metrics import ReferenceMetricStore
 from runlore.testing.spools import (
     KEYS,
@@ -210,7 +211,7 @@ def _first_and_second(
     return first, second
 
 
-class MetricStoreContract(AppendContract, ReadContract, SupersedingContract):
+class MetricStoreContract(AppendContract, ReadContract, SupersedingContract, ProgramContract):
     """All of what a metric store keeps."""
 
 

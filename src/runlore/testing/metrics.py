@@ -43,6 +43,14 @@ class _Stream:
     stop: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Program:
+    """Streams that know and spare each other; `leads` are those that say when it ran."""
+
+    streams: list[_Stream]
+    leads: list[_Stream]
+
+
 @dataclass(kw_only=True)
 class _Run:
     spools: dict[str, bytes] = field(default_factory=dict)
@@ -170,10 +178,16 @@ class ReferenceMetricStore:
     def _live(self, run: RunRef) -> list[_Point]:
         """Return the points that are not superseded, in the order of rows."""
         kept = self._run(run)
-        streams = {w: _decode(data, w) for w, data in kept.spools.items()}
+        streams = {w: _decode(data, w) for w, data in kept.spools.items() if data}
+        programs = _programs(streams)
         live = []
-        for stream in streams.values():
-            later = [other for other in streams.values() if _ended_before(stream, other)]
+        for writer, stream in streams.items():
+            later = [
+                other
+                for program in programs.values()
+                if _ended_before(programs[_program_of(writer, stream)], program)
+                for other in program.streams
+            ]
             for point in stream.points:
                 rewound = any(
                     point.step > step and point.offset < stored.get(point.writer, 0)
@@ -256,14 +270,38 @@ def _whole(content: Mapping[str, object], name: str) -> int | None:
     return value
 
 
-def _ended_before(earlier: _Stream, later: _Stream) -> bool:
-    if earlier is later or not later.header:
+def _programs(streams: Mapping[str, _Stream]) -> dict[str, _Program]:
+    members: dict[str, dict[str, _Stream]] = {}
+    for writer, stream in streams.items():
+        members.setdefault(_program_of(writer, stream), {})[writer] = stream
+    return {
+        name: _Program(
+            streams=list(found.values()),
+            leads=[found[name]] if name in found else list(found.values()),
+        )
+        for name, found in members.items()
+    }
+
+
+def _program_of(writer: str, stream: _Stream) -> str:
+    program = stream.header.get("program")
+    return program if isinstance(program, str) and program else writer
+
+
+def _ended_before(earlier: _Program, later: _Program) -> bool:
+    if earlier is later:
         return False
-    began_ns = _whole(later.header, "started_ns") or 0
-    if earlier.end is None:
-        resumed = later.header.get("resumed") is True
-        last = earlier.last_time_ns
-        return resumed and last is not None and last < began_ns
+    ends = [stream.end for stream in earlier.leads]
+    if None not in ends:
+        return all(_end_is_before(one, other) for one in earlier.leads for other in later.leads)
+    resumed = any(stream.header.get("resumed") is True for stream in later.leads)
+    rows = [s.last_time_ns for s in earlier.streams if s.last_time_ns is not None]
+    began_ns = min(_whole(stream.header, "started_ns") or 0 for stream in later.leads)
+    return resumed and bool(rows) and max(rows) < began_ns
+
+
+def _end_is_before(earlier: _Stream, later: _Stream) -> bool:
+    assert earlier.end is not None
     ended_boot = _whole(earlier.end, "boot_ns")
     began_boot = _whole(later.header, "boot_ns")
     boot = earlier.header.get("boot")
@@ -273,7 +311,7 @@ def _ended_before(earlier: _Stream, later: _Stream) -> bool:
         and None not in (ended_boot, began_boot)
     ):
         return (ended_boot or 0) < (began_boot or 0)
-    return (_whole(earlier.end, "time_ns") or 0) < began_ns
+    return (_whole(earlier.end, "time_ns") or 0) < (_whole(later.header, "started_ns") or 0)
 
 
 def _in(point: _Point, start: int | None, stop: int | None) -> bool:

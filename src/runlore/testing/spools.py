@@ -29,6 +29,7 @@ class SpoolBuilder:
         started_ns: when the writer began, by the wall clock.
         boot: the boot id in its header; two writers of one boot are compared by `boot_ns`.
         boot_ns: when it began, by the clock of that boot; None leaves it out.
+        program: the main writer of its program; None leaves it out.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SpoolBuilder:
         boot: str = "boot-1",
         boot_ns: int | None = None,
         resumed: bool = False,
+        program: str | None = None,
     ) -> None:
         self.run = run
         self.writer = writer
@@ -53,6 +55,7 @@ class SpoolBuilder:
             "boot_ns": boot_ns,
             "started_ns": started_ns,
             "resumed": resumed,
+            **({} if program is None else {"program": program}),
         }
         self.frames = [spool.PREAMBLE]
         self.edges = [0, len(spool.PREAMBLE)]
@@ -152,7 +155,8 @@ any_steps = (
 def a_stream(draw: st.DrawFn, run: RunRef, writer: str) -> SpoolBuilder:
     """Draw one writer: a key set or several, steps in and out of order, repeats, an end or none.
 
-    Times are drawn from few, so that writers end before, at and after the begin of others.
+    Times are drawn from few, so that writers end before, at and after the begin of others, and
+    so are programs, so that one has several writers and perhaps no main one.
     """
     began = draw(st.integers(0, 8))
     builder = SpoolBuilder(
@@ -162,6 +166,7 @@ def a_stream(draw: st.DrawFn, run: RunRef, writer: str) -> SpoolBuilder:
         boot=draw(st.sampled_from(["boot-1", "boot-2"])),
         boot_ns=draw(st.none() | st.integers(0, 8)),
         resumed=draw(st.booleans()),
+        program=draw(st.sampled_from([None, "w-0", "w-1", "unknown"])),
     )
     key_sets = draw(
         st.lists(

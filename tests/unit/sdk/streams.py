@@ -55,11 +55,10 @@ def read(data: bytes) -> Read:
 
 
 def settled(home: Path) -> list[Read]:
-    """Read the streams on the disk, the main writer's first."""
+    """Read the streams on the disk that have begun, the main writer's first."""
     paths = sorted((home / "spool").glob("*/*/*/*/*.rlspool"))
-    return sorted(
-        (read(path.read_bytes()) for path in paths), key=lambda found: found.role != "main"
-    )
+    begun = [found for found in (read(path.read_bytes()) for path in paths) if found.kinds]
+    return sorted(begun, key=lambda found: found.role != "main")
 
 
 def until(what: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -158,7 +158,8 @@ def test_a_run_handed_to_a_child_process_logs_to_the_same_run(
     for child in children:
         assert [values["i"] for _, values in child.rows] == list(range(100))
         assert child.kinds[-1] == spool.CLOSED
-        assert child.of(spool.HEADER)[0]["run"] == header["run"]
+        told = child.of(spool.HEADER)[0]
+        assert (told["run"], told["program"]) == (header["run"], header["writer"])
     assert done.stderr.count("finished in") == 1
 
 
@@ -300,6 +301,31 @@ def test_without_descriptors_left_a_run_does_not_begin_and_says_what_to_do(
         tmp_path,
     )
     assert "Too many open files; close files that the program no longer needs" in done.stdout, done
+
+
+def test_a_header_names_the_main_writer_of_its_own_run_down_to_grandchildren(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import os, runlore\n"
+        "runs = [runlore.init(id=one, reinit='create_new') for one in 'ab']\n"
+        "def fork(depth):\n"
+        "    pid = os.fork()\n"
+        "    if pid:\n        os.waitpid(pid, 0)\n        return\n"
+        "    if depth % 2 == 0:\n"
+        "        for run in runs:\n            run.log({'depth': depth})\n"
+        "    if depth < 4:\n        fork(depth + 1)\n"
+        "    for run in runs:\n        run.finish()\n"
+        "    os._exit(0)\n"
+        "fork(1)\nfor run in runs:\n    run.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    headers = [found.of(spool.HEADER)[0] for found in ended(home, 6)]
+    mains = {header["run"]: header["writer"] for header in headers if header["role"] == "main"}
+    assert sorted(map(str, mains)) == ["a", "b"]
+    assert len(headers) == 6
+    assert all(header["program"] == mains[header["run"]] for header in headers)
 
 
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:

@@ -34,6 +34,8 @@ export interface SeriesQuery {
 export interface RunEdit {
   readonly name?: string;
   readonly notes?: string;
+  readonly tags?: string[];
+  readonly color?: string | null;
 }
 
 export async function listProjects(): Promise<readonly Project[]> {
@@ -63,6 +65,10 @@ export async function updateRun(owner: string, project: string, run: string, edi
     body: JSON.stringify(edit),
   });
   return decodeJson<Run>(await answer.text());
+}
+
+export async function deleteRun(owner: string, project: string, run: string): Promise<void> {
+  await request(runPath(owner, project, run), { method: "DELETE" });
 }
 
 export async function listKeys(owner: string, project: string): Promise<readonly MetricKey[]> {

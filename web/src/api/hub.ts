@@ -59,12 +59,13 @@ export class LiveHub {
       });
       if (!answer.ok || answer.body === null) return false;
       opened = true;
-      this.#become("open");
       const events = new EventReader();
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
         clearTimeout(timer);
         timer = setTimeout(() => { silence.abort(); }, SILENCE_MS);
+        // The first words, not the headers, say that nothing is missed from now on.
+        this.#become("open");
         for (const data of events.read(piece.value)) {
           this.#tell({ kind: "changes", changes: decodeChanges(data) });
         }

@@ -10,12 +10,28 @@ export interface LiveListener {
   readonly onState?: (away: boolean) => void;
 }
 
+/** How long a page waits for the stream before it asks for what it shows. */
+const PATIENCE_MS = 500;
+
 export class Live {
+  /**
+   * When the stream stands, or is known not to: what is asked for before may grow unheard.
+   *
+   * A page that was too impatient asks again once the stream stands.
+   */
+  readonly settled: Promise<void>;
+  #settle: () => void = () => undefined;
   readonly #listeners = new Set<LiveListener>();
   #away = false;
   #wasAway = false;
+  #isOpen = false;
 
   constructor() {
+    this.settled = new Promise((resolve) => { this.#settle = resolve; });
+    setTimeout(() => {
+      this.#wasAway ||= !this.#isOpen;
+      this.#settle();
+    }, PATIENCE_MS);
     if ("SharedWorker" in globalThis) {
       const worker = new SharedWorker(new URL("./live.worker.ts", import.meta.url), {
         type: "module",
@@ -51,9 +67,13 @@ export class Live {
         return;
       case "away":
         this.#wasAway = true;
+        this.#isOpen = false;
+        this.#settle();
         this.#setAway(true);
         return;
       case "open":
+        this.#isOpen = true;
+        this.#settle();
         this.#setAway(false);
         if (!this.#wasAway) return;
         this.#wasAway = false;

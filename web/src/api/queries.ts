@@ -9,7 +9,7 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
-import { getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
+import { deleteRun, getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
 import type { Live } from "./live";
 import type { Change, MetricKey, Run } from "./nouns";
 import { SeriesStore } from "./series";
@@ -100,6 +100,18 @@ export function useUpdateRun(owner: string, project: string, run: string) {
     onSuccess: (after) => {
       client.setQueryData(key, after);
       void client.invalidateQueries({ queryKey: ["runs", owner, project] });
+    },
+  });
+}
+
+/** Deletes a run for good; lists forget it when the server has. */
+export function useDeleteRun(owner: string, project: string, run: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => deleteRun(owner, project, run),
+    onSuccess: () => {
+      for (const name of ["runs", "project", "keys"]) void client.invalidateQueries({ queryKey: [name, owner, project] });
+      void client.invalidateQueries({ queryKey: ["projects"] });
     },
   });
 }

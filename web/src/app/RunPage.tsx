@@ -1,5 +1,5 @@
 /** One run: what it is, its charts, its summary and config. */
-import { Link } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
@@ -20,6 +20,7 @@ interface RunPageProps {
 
 export function RunPage({ owner, project, run: id }: RunPageProps) {
   const [view, onView] = useView();
+  const navigate = useNavigate();
   const run = useRun(owner, project, id);
   const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
@@ -49,7 +50,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       {run.data === undefined ? (
         <header className="run-head"><i className="skeleton" style={{ width: 220, height: 20 }} /></header>
       ) : (
-        <RunHead run={run.data} />
+        <RunHead run={run.data} onDeleted={() => void navigate({ to: "/$owner/$project", params: { owner, project }, replace: true })} />
       )}
       <div className="run-body">
         <main className="main">

@@ -14,7 +14,7 @@ from runlore.errors import (
     UnavailableError,
     UsageError,
 )
-from runlore.store.embedded.metrics_decode import Progress, StreamDecoder
+from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_load import load
 from runlore.store.embedded.metrics_log import (
@@ -28,6 +28,7 @@ from runlore.store.embedded.metrics_log import (
     translated,
 )
 from runlore.store.embedded.metrics_pack import Packer
+from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_read import RunAnswers, RunView, WriterView
 from runlore.store.embedded.metrics_tail import (
     Batch,

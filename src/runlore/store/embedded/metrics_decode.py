@@ -3,28 +3,26 @@
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import MAX_STEP, Kind, kind_of
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import Floats, Ints
+from runlore.store.embedded.metrics_piece import (
+    ROW_HEAD_BYTES,
+    WIDE_BYTES,
+    PieceReader,
+    end_of,
+    walk,
+)
+from runlore.store.embedded.metrics_programs import Progress, Token
 from runlore.wire import spool
-
-Bytes = NDArray[np.uint8]
-Token: TypeAlias = int | tuple[int, ...]
-"""The keys of one frame: a declared key set, or key ids."""
 
 MAX_TIME_NS = 2**63 - 1
 _LENGTH = struct.Struct("<I")
-_ROW_HEAD_BYTES = 8 + 21
 _ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
-_BATCH = 64
-_WIDE_BYTES = 4096
 _MANY_SIGNATURES = 16
 _KNOWN_SIGNATURES = 1024
 
@@ -72,39 +70,6 @@ class Block:
         return len(self.steps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What is known of one stream up to its byte `next`."""
-
-    next: int = 0
-    points: int = 0
-    started_ns: int = 0
-    boot: str | None = None
-    boot_ns: int | None = None
-    resumed: bool = False
-    ended_ns: int | None = None
-    ended_boot_ns: int | None = None
-    last_ns: int | None = None
-    row_step: int | None = None
-    row_offset: int = 0
-    row_ns: int = 0
-    row_tokens: tuple[Token, ...] = ()
-    """The last row, which the next frame may continue."""
-
-    def ended_before(self, later: "Progress") -> bool:
-        """Tell whether this writer had ended before the later one began."""
-        if self.ended_ns is None:
-            return later.resumed and self.last_ns is not None and self.last_ns < later.started_ns
-        if (
-            self.boot is not None
-            and self.boot == later.boot
-            and self.ended_boot_ns is not None
-            and later.boot_ns is not None
-        ):
-            return self.ended_boot_ns < later.boot_ns
-        return self.ended_ns < later.started_ns
-
-
 @dataclass(kw_only=True)
 class Decoded:
     """What a piece held: its blocks, the frames that declare keys, and damage behind them."""
@@ -137,12 +102,12 @@ class StreamDecoder:
             if len(data) < len(spool.PREAMBLE):
                 return decoded
             at = len(spool.PREAMBLE)
-        reader = _PieceReader(data, self.progress.next)
-        if len(data) - at < _WIDE_BYTES and len(data) == _end(data, at):
+        reader = PieceReader(data, self.progress.next)
+        if len(data) - at < WIDE_BYTES and len(data) == end_of(data, at):
             # A live run sends a row at a time: arrays would cost more than the row.
             self._one(reader, at, len(data) - at - 8, decoded)
             return decoded
-        starts, lengths = _walk(data, at)
+        starts, lengths = walk(data, at)
         if not len(starts):
             return decoded
         kinds = reader.bytes[starts + 8]
@@ -158,7 +123,7 @@ class StreamDecoder:
             begin = stop + 1
         return decoded
 
-    def _one(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
+    def _one(self, reader: PieceReader, start: int, length: int, into: Decoded) -> None:
         """Take in a frame that stands alone."""
         is_row = spool.ROW <= reader.view[start + 8] <= spool.MIXED_ROW
         if is_row and reader.base + start > len(spool.PREAMBLE):
@@ -166,7 +131,7 @@ class StreamDecoder:
         else:
             self._other(reader, start, length, into)
 
-    def _other(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
+    def _other(self, reader: PieceReader, start: int, length: int, into: Decoded) -> None:
         """Take in a frame that is no row."""
         offset = reader.base + start
         payload = reader.view[start + 8 : start + 8 + length]
@@ -183,6 +148,7 @@ class StreamDecoder:
                     boot=_text(header, "boot"),
                     boot_ns=_whole(header, "boot_ns"),
                     resumed=header.get("resumed") is True,
+                    program=_name(header, "program"),
                 )
             elif kind in _ENDS:
                 end = spool.decode_json(payload)
@@ -199,14 +165,14 @@ class StreamDecoder:
             return
         self.progress = replace(progress, next=offset + 8 + length)
 
-    def _rows(self, reader: "_PieceReader", starts: Ints, lengths: Ints, into: Decoded) -> None:
+    def _rows(self, reader: PieceReader, starts: Ints, lengths: Ints, into: Decoded) -> None:
         """Take in consecutive frames that are rows."""
         if reader.base + int(starts[0]) == len(spool.PREAMBLE):
             into.damage = _damage(
                 len(spool.PREAMBLE), ValueError("a stream begins with its header")
             )
             return
-        if len(starts) == 1 and lengths[0] < _WIDE_BYTES:
+        if len(starts) == 1 and lengths[0] < WIDE_BYTES:
             self._one_row(reader, int(starts[0]), int(lengths[0]), into)
             return
         good = self._count_good(reader, starts, lengths, into)
@@ -245,7 +211,7 @@ class StreamDecoder:
             )
         self.progress = replace(row, next=end, points=row.points + points, last_ns=int(times[-1]))
 
-    def _one_row(self, reader: "_PieceReader", start: int, length: int, into: Decoded) -> None:
+    def _one_row(self, reader: PieceReader, start: int, length: int, into: Decoded) -> None:
         """Take in a row that stands alone."""
         offset = reader.base + start
         payload = reader.view[start + 8 : start + 8 + length]
@@ -262,7 +228,7 @@ class StreamDecoder:
         (count,) = _LENGTH.unpack_from(payload, 1)
         token: Token = count
         if payload[0] != spool.ROW:
-            token = struct.unpack_from(f"<{count}I", payload, _ROW_HEAD_BYTES - 8)
+            token = struct.unpack_from(f"<{count}I", payload, ROW_HEAD_BYTES - 8)
         row_offset, row_ns = offset, row.time_ns
         tokens: tuple[Token, ...] = (token,)
         if row.step == last.row_step and self._names(last.row_tokens).isdisjoint(row.keys):
@@ -296,11 +262,9 @@ class StreamDecoder:
             row_tokens=tokens,
         )
 
-    def _count_good(
-        self, reader: "_PieceReader", starts: Ints, lengths: Ints, into: Decoded
-    ) -> int:
+    def _count_good(self, reader: PieceReader, starts: Ints, lengths: Ints, into: Decoded) -> int:
         """Count the frames before the first that cannot be decoded; usually all."""
-        if (lengths >= _ROW_HEAD_BYTES - 8).all():
+        if (lengths >= ROW_HEAD_BYTES - 8).all():
             kinds = reader.bytes[starts + 8]
             steps = reader.int64(starts + 13)
             good = (kinds == spool.ROW) & (steps <= MAX_STEP) & (steps >= -MAX_STEP)
@@ -344,7 +308,7 @@ class StreamDecoder:
         return self._table.sets[token] if isinstance(token, int) else token
 
     def _grouped(
-        self, reader: "_PieceReader", starts: Ints, lengths: Ints
+        self, reader: PieceReader, starts: Ints, lengths: Ints
     ) -> tuple[Ints, list[Token], list[tuple[Columns, Ints, Floats, list[list[str]]]]]:
         """Group frames by their keys; per group of numbers and kinds, gather the values."""
         groups = np.zeros(len(starts), dtype=np.int64)
@@ -366,7 +330,7 @@ class StreamDecoder:
 
     def _loose(
         self,
-        reader: "_PieceReader",
+        reader: PieceReader,
         starts: Ints,
         members: Ints,
         groups: Ints,
@@ -379,7 +343,7 @@ class StreamDecoder:
             start = int(starts[index])
             row = reader.rows[start]
             (count,) = _LENGTH.unpack_from(reader.view, start + 9)
-            ids = struct.unpack_from(f"<{count}I", reader.view, start + _ROW_HEAD_BYTES)
+            ids = struct.unpack_from(f"<{count}I", reader.view, start + ROW_HEAD_BYTES)
             if ids not in known:
                 known[ids] = len(tokens)
                 tokens.append(ids)
@@ -451,120 +415,11 @@ class StreamDecoder:
         return {self._table.keys[key_id] for token in tokens for key_id in self._ids(token)}
 
 
-class _PieceReader:
-    """Reads numbers at many places of a piece at once."""
-
-    def __init__(self, data: bytes, base: int) -> None:
-        self.view = memoryview(data)
-        self.base = base
-        self.rows: dict[int, spool.Row] = {}
-
-    @cached_property
-    def bytes(self) -> Bytes:
-        return np.frombuffer(self.view, dtype=np.uint8)
-
-    def int64(self, places: Ints) -> Ints:
-        return self._gather(places, 8).view("<i8")[:, 0].astype(np.int64)
-
-    def uint32(self, places: Ints) -> Ints:
-        return self._gather(places, 4).view("<u4")[:, 0].astype(np.int64)
-
-    def floats(self, starts: Ints, length: int) -> Floats:
-        """Return the values of rows of one set, a row each."""
-        size = length - (_ROW_HEAD_BYTES - 8)
-        if size > _WIDE_BYTES:
-            found = np.empty((len(starts), size // 8))
-            for index, start in enumerate(starts.tolist()):
-                found[index] = np.frombuffer(
-                    self.view, "<f8", size // 8, offset=start + _ROW_HEAD_BYTES
-                )
-            return found
-        return self._gather(starts + _ROW_HEAD_BYTES, size).view("<f8").astype(np.float64)
-
-    def _gather(self, places: Ints, size: int) -> Bytes:
-        """Return `size` bytes from each place, a row each."""
-        count = len(places)
-        apart = int(places[1] - places[0]) if count > 1 else 1
-        if count == 1 or (np.diff(places) == apart).all():
-            # Frames of one length follow each other: one strided view instead of an index.
-            spread: Bytes = np.ndarray(
-                (count, size),
-                np.uint8,
-                buffer=self.view,
-                offset=int(places[0]),
-                strides=(apart, 1),
-            )
-            return np.ascontiguousarray(spread)
-        found: Bytes = self.bytes[places[:, None] + np.arange(size)]
-        return found
-
-
-def _end(data: bytes, at: int) -> int:
-    """Return where the frame at `at` ends; -1 if there is none."""
-    (length,) = _LENGTH.unpack_from(data, at) if len(data) > at + 8 else (0,)
-    return at + 8 + int(length) if length else -1
-
-
-def _walk(data: bytes, at: int) -> tuple[Ints, Ints]:
-    """Return where the whole frames of a piece begin, and the lengths of their payloads."""
-    starts: list[Ints] = []
-    lengths: list[Ints] = []
-    some_starts: list[int] = []
-    some_lengths: list[int] = []
-    size = len(data)
-    unpack = _LENGTH.unpack_from
-    before = -1
-    patience = 0
-    while at + 8 < size:
-        (length,) = unpack(data, at)
-        end = at + 8 + length
-        if length == 0 or end > size:
-            break
-        if length == before and patience <= 0:
-            count = _equal_frames(data, at, length)
-            starts += [np.array(some_starts, dtype=np.int64)]
-            starts += [at + np.arange(count, dtype=np.int64) * (length + 8)]
-            lengths += [np.array(some_lengths, dtype=np.int64)]
-            lengths += [np.full(count, length, dtype=np.int64)]
-            some_starts, some_lengths = [], []
-            at += count * (length + 8)
-            # After a short batch, look at single frames for a while: batches cost more.
-            patience = 0 if count >= _BATCH // 4 else _BATCH
-            continue
-        some_starts.append(at)
-        some_lengths.append(length)
-        before = length
-        patience -= 1
-        at = end
-    starts.append(np.array(some_starts, dtype=np.int64))
-    lengths.append(np.array(some_lengths, dtype=np.int64))
-    return np.concatenate(starts), np.concatenate(lengths)
-
-
 def _distinct(numbers: Ints) -> list[int]:
     if len(numbers) and (numbers == numbers[0]).all():
         return [int(numbers[0])]
     found: list[int] = np.unique(numbers).tolist()
     return found
-
-
-def _equal_frames(data: bytes, at: int, length: int) -> int:
-    """Count how many whole frames of this length follow each other from `at` on."""
-    most = (len(data) - at) // (length + 8)
-    count = 0
-    look = _BATCH
-    while count < most:
-        look = min(look, most - count)
-        begin = at + count * (length + 8)
-        found: NDArray[np.uint32] = np.ndarray(
-            (look,), "<u4", buffer=data, offset=begin, strides=(length + 8,)
-        )
-        others = np.flatnonzero(found != length)
-        if len(others):
-            return count + int(others[0])
-        count += look
-        look *= 4
-    return count
 
 
 def _damage(offset: int, error: Exception) -> DamageError:
@@ -590,6 +445,11 @@ def _whole(content: JsonObject, name: str) -> int | None:
 def _text(content: JsonObject, name: str) -> str | None:
     value = content.get(name)
     return value if isinstance(value, str) and value.isascii() else None
+
+
+def _name(content: JsonObject, name: str) -> str | None:
+    value = content.get(name)
+    return value if isinstance(value, str) and value else None
 
 
 def _index(item: tuple[int, spool.Row]) -> int:

@@ -28,13 +28,14 @@ from runlore.store.embedded.metrics_blob import (
     unpack_texts,
     unseal,
 )
-from runlore.store.embedded.metrics_decode import Block, Columns, Progress
+from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_log import (
     decode_progress,
     encode_progress,
     open_database,
     transaction,
 )
+from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_summary import Summary
 
 _logger = logging.getLogger(__name__)

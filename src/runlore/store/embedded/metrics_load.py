@@ -6,9 +6,10 @@ from typing import NamedTuple
 from runlore.core.run import RunRef
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import unseal
-from runlore.store.embedded.metrics_decode import Progress, StreamDecoder
+from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_log import Log, Piece, translated
+from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_tail import Memory, Run, Writer, tail_piece
 
 _logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
-from runlore.store.embedded.metrics_decode import Progress, Token
+from runlore.store.embedded.metrics_programs import Progress, Token
 
 SCHEMA_VERSION = 1
 _TABLES = """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from runlore.core.metric import Value
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Floats, Ints
-from runlore.store.embedded.metrics_decode import Block, Columns, Progress
+from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_history import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_log import Rewind
+from runlore.store.embedded.metrics_programs import Program, Progress, programs_of
 from runlore.store.embedded.metrics_summary import Cell, Summary
 from runlore.store.metrics import HistoryRow, KeySummary, Series
 
@@ -134,22 +136,13 @@ class RunAnswers:
         began = sorted(view.writers, key=_begin)
         self._ranks = {writer.id: rank for rank, writer in enumerate(began)}
         self._writers = {writer.id: writer for writer in view.writers}
-        self._later = {
-            writer.id: [
-                other
-                for other in view.writers
-                if other is not writer and writer.progress.ended_before(other.progress)
-            ]
-            for writer in view.writers
+        self._program = {
+            writer.id: program
+            for program in programs_of(view.writers)
+            for writer in program.writers
         }
         self._summaries: dict[int, Summary] = {}
-        self._first_steps: dict[int, dict[str, int]] = {}
-        self._parts = [
-            _TailPart(writer.id, block) for writer in view.writers for block in writer.tail
-        ]  # type: list[_Part]
-        if view.reader is not None:
-            rows = view.reader.blocks(view.id, view.published)
-            self._parts[:0] = [_PackedPart(view.reader, row, self._name) for row in rows]
+        self._first_steps: dict[Program[WriterView], dict[str, int]] = {}
 
     def keys(self) -> list[KeySummary]:
         """Summarise every key and kind; only what is partly superseded is read point by point."""
@@ -158,14 +151,19 @@ class RunAnswers:
         for writer in self._view.writers:
             rewinds = [r for r in self._view.rewinds if r.stored.get(writer.id, 0) > 0]
             least = min((rewind.step for rewind in rewinds), default=_NEVER)
+            is_whole = not rewinds and not self._program[writer.id].later
             for cell in self._summary(writer).cells():
                 cells.setdefault((cell.key, cell.kind), []).append((writer.id, cell))
+                if is_whole:
+                    continue
                 if cell.last_step > least or cell.last_step >= self._limit(writer.id, cell.key):
                     again.add(cell.key)
         found = []
         for (key, _), of_writers in sorted(cells.items()):
-            summary = self._count(key, of_writers) if key in again else self._merge(of_writers)
-            found += [summary] if summary is not None else []
+            if key not in again:
+                found.append(self._merge(of_writers))
+            elif (counted := self._count(key, of_writers)) is not None:
+                found.append(counted)
         return found
 
     def series(self, key: str, buckets: int, start: int | None, stop: int | None) -> Series | None:
@@ -194,6 +192,18 @@ class RunAnswers:
             within = [p for p in parts if p.last_step >= begin and p.first_step < end]
             yield from self._window(within, wanted, begin, end)
 
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        """All parts of the run; most lists of keys need none."""
+        view = self._view
+        parts: list[_Part] = []
+        if view.reader is not None:
+            rows = view.reader.blocks(view.id, view.published)
+            parts += [_PackedPart(view.reader, row, self._name) for row in rows]
+        return parts + [
+            _TailPart(writer.id, block) for writer in view.writers for block in writer.tail
+        ]
+
     def _summary(self, writer: WriterView) -> Summary:
         if writer.id not in self._summaries:
             view = self._view
@@ -211,11 +221,19 @@ class RunAnswers:
     def _limit(self, writer: int, key: str) -> int:
         """Return the step from which on a writer's points of a key are superseded by others."""
         limit = _NEVER
-        for later in self._later[writer]:
-            if later.id not in self._first_steps:
-                self._first_steps[later.id] = self._summary(later).first_steps()
-            limit = min(limit, self._first_steps[later.id].get(key, _NEVER))
+        for later in self._program[writer].later:
+            if later not in self._first_steps:
+                self._first_steps[later] = self._least_steps(later)
+            limit = min(limit, self._first_steps[later].get(key, _NEVER))
         return limit
+
+    def _least_steps(self, program: Program[WriterView]) -> dict[str, int]:
+        """Return the least step of each key in any writer of a program."""
+        least: dict[str, int] = {}
+        for writer in program.writers:
+            for key, step in self._summary(writer).first_steps().items():
+                least[key] = min(least.get(key, step), step)
+        return least
 
     def _live(self, part: _Part, key: str, low: int, high: int) -> Ints | None:
         """Return the places of a part's points of a key that are neither superseded nor outside.
@@ -266,18 +284,16 @@ class RunAnswers:
 
     def _merge(self, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""
+        if len(of_writers) == 1:
+            # Nearly always: a list of runs asks for the keys of a thousand of them.
+            return _summary_of(of_writers[0][1])
         _, last = max(of_writers, key=lambda one: (one[1].last_step, self._ranks[one[0]]))
-        minimum = min(cell.minimum for _, cell in of_writers)
-        maximum = max(cell.maximum for _, cell in of_writers)
-        has_finite = last.kind != "string" and minimum <= maximum
-        return KeySummary(
-            key=last.key,
-            kind=last.kind,
-            count=sum(cell.points for _, cell in of_writers),
-            last_step=last.last_step,
-            last=last.last,
-            minimum=minimum if has_finite else None,
-            maximum=maximum if has_finite else None,
+        return _summary_of(
+            last._replace(
+                points=sum(cell.points for _, cell in of_writers),
+                minimum=min(cell.minimum for _, cell in of_writers),
+                maximum=max(cell.maximum for _, cell in of_writers),
+            )
         )
 
     def _count(self, key: str, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary | None:
@@ -434,6 +450,19 @@ def _level(steps: Ints, buckets: int) -> tuple[int, Ints]:
 
 def _counted(flags: np.typing.NDArray[np.bool_], starts: Ints) -> Floats:
     return np.add.reduceat(flags, starts, dtype=np.int64).astype(np.float64)
+
+
+def _summary_of(cell: Cell) -> KeySummary:
+    has_finite = cell.kind != "string" and cell.minimum <= cell.maximum
+    return KeySummary(
+        key=cell.key,
+        kind=cell.kind,
+        count=cell.points,
+        last_step=cell.last_step,
+        last=cell.last,
+        minimum=cell.minimum if has_finite else None,
+        maximum=cell.maximum if has_finite else None,
+    )
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runlore.core.run import RunRef
 from runlore.errors import ConflictError, DamageError
-from runlore.store.embedded.metrics_decode import Block, Columns, Decoded, Progress, StreamDecoder
+from runlore.store.embedded.metrics_decode import Block, Columns, Decoded, StreamDecoder
 from runlore.store.embedded.metrics_history import joined
 from runlore.store.embedded.metrics_log import (
     ALIVE,
@@ -15,6 +15,7 @@ from runlore.store.embedded.metrics_log import (
     Rewind,
     decode_progress,
 )
+from runlore.store.embedded.metrics_programs import Progress
 
 PACK_IDLE_S = 60.0
 _PACK_FRAMES = 4096

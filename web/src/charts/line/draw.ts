@@ -53,11 +53,8 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width
   ctx.setLineDash([...line.dash]);
   strokePath(ctx, line.x, line.y, scale, from, to);
   ctx.setLineDash([]);
-  markNonFinite(ctx, line, scale, from, to);
-  for (const { x, isAbove } of exitsOf(line, scale, 3 * MARK)) {
-    const inside = Math.max(MARK + 1, Math.min(scale.width - MARK - 1, x));
-    fillArrow(ctx, inside, isAbove ? 1 : scale.height - 1, isAbove ? 1 : -1);
-  }
+  markNan(ctx, line, scale, from, to);
+  markExits(ctx, line, scale);
 }
 
 function strokePath(
@@ -143,33 +140,36 @@ function strokeSpikes(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, f
   ctx.stroke();
 }
 
-/** NaN as a cross on the floor, infinities as arrowheads at the edge that they lie behind. */
-function markNonFinite(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
-  const { nan, posinf, neginf } = line.buckets;
+/** NaN as a cross on the floor; marks that would touch become one: what counts is where it began. */
+function markNan(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
+  const { nan } = line.buckets;
   const floor = scale.height - MARK - 2;
-  const marked = { nan: Number.NEGATIVE_INFINITY, posinf: Number.NEGATIVE_INFINITY, neginf: Number.NEGATIVE_INFINITY };
-  /** Marks that would touch become one: what counts is where it began. */
-  const isNext = (kind: keyof typeof marked, count: number | undefined, x: number): boolean => {
-    if ((count ?? 0) === 0 || x - marked[kind] < 3 * MARK) return false;
-    marked[kind] = x;
-    return true;
-  };
+  let before = Number.NEGATIVE_INFINITY;
   ctx.lineWidth = 1.25;
+  ctx.beginPath();
   for (let index = from; index < to; index += 1) {
-    const at = toX(scale, line.x[index] ?? 0);
+    const at = (nan[index] ?? 0) === 0 ? -1 : toX(scale, line.x[index] ?? 0);
     if (at < 0 || at > scale.width) continue;
-    const x = Math.max(MARK + 1, Math.min(scale.width - MARK - 1, at));
-    if (isNext("nan", nan[index], x)) {
-      ctx.beginPath();
-      ctx.moveTo(x - MARK, floor - MARK);
-      ctx.lineTo(x + MARK, floor + MARK);
-      ctx.moveTo(x + MARK, floor - MARK);
-      ctx.lineTo(x - MARK, floor + MARK);
-      ctx.stroke();
-    }
-    if (isNext("posinf", posinf[index], x)) fillArrow(ctx, x, 1, 1);
-    if (isNext("neginf", neginf[index], x)) fillArrow(ctx, x, scale.height - 1, -1);
+    const x = inside(at, scale);
+    if (x - before < 3 * MARK) continue;
+    before = x;
+    ctx.moveTo(x - MARK, floor - MARK);
+    ctx.lineTo(x + MARK, floor + MARK);
+    ctx.moveTo(x + MARK, floor - MARK);
+    ctx.lineTo(x - MARK, floor + MARK);
   }
+  ctx.stroke();
+}
+
+/** Arrowheads at the edges behind which the line goes on. */
+function markExits(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
+  for (const { x, isAbove } of exitsOf(line, scale, 3 * MARK)) {
+    fillArrow(ctx, inside(x, scale), isAbove ? 1 : scale.height - 1, isAbove ? 1 : -1);
+  }
+}
+
+function inside(x: number, scale: Scale): number {
+  return Math.max(MARK + 1, Math.min(scale.width - MARK - 1, x));
 }
 
 function fillArrow(ctx: CanvasRenderingContext2D, x: number, y: number, direction: 1 | -1): void {

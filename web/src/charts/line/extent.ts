@@ -17,10 +17,10 @@ const OUTLIER_QUANTILE = 0.02;
 const OUTLIER_MARGIN = 0.25;
 const PADDING = 0.05;
 /** A run's core is what lies between these shares of its values. */
-const CORE_QUANTILE = 0.05;
+const CORE_QUANTILE = 0.1;
 /** So many runs of all may be wild without moving the typical range. */
 const WILD_SHARE = 0.25;
-const CORE_BUCKETS = 64;
+const CORE_BUCKETS = 128;
 /** Values this many typical ranges away are absurd; on a log axis both are counted in decades. */
 const ABSURD = 100;
 const ABSURD_LOG = 10;
@@ -56,7 +56,7 @@ export function extentY(lines: readonly Line[], x: Extent, options: LineOptions)
 /**
  * The full extent, unless it holds values that lie absurdly far from the typical range.
  *
- * Each run has a core, the middle nine tenths of its values; the typical range is what the cores
+ * Each run has a core, the middle four fifths of its values; the typical range is what the cores
  * of three quarters of the runs lie within. A value is absurd a hundred times the typical range
  * beyond it, where a range counts at least as wide as its ends are far from 0: 5 beside losses of
  * 0.50 to 0.51 is a spike to be seen, 1e300 is not. On a log axis it is ten times, in decades.
@@ -91,10 +91,15 @@ function fences([low, high]: Extent, isLog: boolean): Extent {
 function coreOf(line: Line, x: Extent, isLog: boolean): Extent {
   const [from, to] = indexesWithin(line.buckets, x);
   const values: number[] = [];
-  const stride = Math.max(1, Math.ceil((to - from) / CORE_BUCKETS));
-  for (let index = from; index < to; index += stride) takeBucket(values, line, index, isLog);
-  // A log axis may find none in the sample where the run has some.
-  for (let index = from; index < to && values.length === 0; index += 1) takeBucket(values, line, index, isLog);
+  let finite = 0;
+  for (let index = from; index < to; index += 1) finite += Number(isShowable(line.buckets.max[index] ?? Number.NaN, isLog));
+  const stride = Math.max(1, Math.ceil(finite / CORE_BUCKETS));
+  let passed = 0;
+  for (let index = from; index < to; index += 1) {
+    if (!isShowable(line.buckets.max[index] ?? Number.NaN, isLog)) continue;
+    if (passed % stride === 0) takeBucket(values, line, index, isLog);
+    passed += 1;
+  }
   const sorted = Float64Array.from(values).sort();
   const last = sorted.length - 1;
   return [sorted[Math.floor(last * CORE_QUANTILE)] ?? 0, sorted[Math.ceil(last * (1 - CORE_QUANTILE))] ?? 0];

@@ -126,20 +126,20 @@ export function portion(value: number, [low, high]: Extent, isLog: boolean): num
 }
 
 /**
- * The starts of the stretches in which a line runs above or below the extent.
+ * The starts of the stretches in which a line runs above or below the extent, or to infinity.
  *
  * They are marked at the edge, so that nothing leaves the picture unseen; a stretch that begins
  * within `apart` pixels of the one before is the same to the eye.
  */
 export function exitsOf(line: Line, scale: Scale, apart: number): { x: number; isAbove: boolean }[] {
-  const { min, max } = line.buckets;
+  const { min, max, posinf, neginf } = line.buckets;
   const exits: { x: number; isAbove: boolean }[] = [];
   const seen = { above: Number.NEGATIVE_INFINITY, below: Number.NEGATIVE_INFINITY };
   const [from, to] = indexesWithin(line.buckets, scale.x);
   for (let index = from; index < to; index += 1) {
-    const isAbove = (max[index] ?? Number.NaN) > scale.y[1];
+    const isAbove = (max[index] ?? Number.NaN) > scale.y[1] || (posinf[index] ?? 0) > 0;
     const low = min[index] ?? Number.NaN;
-    const isBelow = low < scale.y[0] && !(scale.isLogY && low <= 0);
+    const isBelow = (low < scale.y[0] && !(scale.isLogY && low <= 0)) || (neginf[index] ?? 0) > 0;
     if (!isAbove && !isBelow) continue;
     const x = toX(scale, line.x[index] ?? 0);
     if (isAbove) {

@@ -1,24 +1,33 @@
 /** The head of a run's page: its name, its state, and when, where and how it ran. */
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useMemo, useState } from "react";
 
 import { useUpdateRun } from "../../api/queries";
 import type { Run } from "../../api/nouns";
 import { exactTime, formatCount, formatDuration, fullNumber } from "../../lib/format";
-import { Ago, Icon, useIsDark } from "../../ui/parts";
-import { RunMark } from "../../ui/RunMark";
-import { colorOf } from "./colors";
+import { useCommands } from "../../ui/commands";
+import { Ago, Icon } from "../../ui/parts";
+import { DeleteRun } from "./DeleteRun";
+import { RunColor } from "./RunColor";
+import { RunNotes, RunTags } from "./RunNotes";
 
-export function RunHead({ run }: { readonly run: Run }) {
-  const color = colorOf(run, useIsDark());
+interface RunHeadProps {
+  readonly run: Run;
+  readonly onDeleted: () => void;
+}
+
+export function RunHead({ run, onDeleted }: RunHeadProps) {
+  const [isAsking, setAsking] = useState(false);
+  useCommands(useMemo(() => [{ name: "Delete this run…", key: "", run: () => { setAsking(true); } }], []));
   const begun = Date.parse(run.created_at);
   const ended = Date.parse(run.finished_at ?? run.active_at);
   return (
     <header className="run-head">
       <div className="run-title">
-        <RunMark color={color} state={run.state} isShown />
+        <RunColor run={run} />
         <RunName run={run} />
         <span className={`badge is-${run.state}`}>{stateText(run)}</span>
-        {run.tags.map((tag) => <span key={tag} className="tag">{tag}</span>)}
+        <RunTags run={run} />
+        <button className="button quiet run-delete" onClick={() => { setAsking(true); }}>Delete…</button>
       </div>
       <dl className="facts">
         <Fact name="Started"><Ago time={run.created_at} /></Fact>
@@ -31,7 +40,8 @@ export function RunHead({ run }: { readonly run: Run }) {
         {run.job_type !== null && <Fact name="Job type">{run.job_type}</Fact>}
         <Fact name="Id">{run.id}</Fact>
       </dl>
-      {run.notes !== "" && <p className="run-notes">{run.notes}</p>}
+      <RunNotes run={run} />
+      {isAsking && <DeleteRun run={run} onClose={() => { setAsking(false); }} onDeleted={onDeleted} />}
     </header>
   );
 }

@@ -51,7 +51,7 @@ export function RunList(props: RunListProps) {
       <div className="runs-count muted" aria-live="polite">
         <span className="num">{formatCount(total)} {total === 1 ? "run" : "runs"}</span>
         <span className="num">
-          {formatCount(shown)} in charts
+          {formatCount(shown)} in charts{view.hidden.length > 0 && view.only.length === 0 && `, ${formatCount(view.hidden.length)} hidden`}
           {!isAllShown && (
             <button className="link" onClick={() => { onView({ hidden: [], only: [] }); }}>Show all</button>
           )}
