@@ -77,7 +77,7 @@ def load(**arguments: str | None) -> Settings:
         )
     return Settings(
         url=url,
-        api_key=values["api_key"],
+        api_key=_key(found["api_key"]),
         project=values["project"],
         home=os.path.abspath(os.path.expanduser(values["home"])),
         mode=values["mode"],
@@ -121,6 +121,16 @@ def _read_file(path: str) -> Mapping[str, object]:
         raise UsageError(
             f"cannot read the settings file {path!r}: {error}; mend or remove it"
         ) from error
+
+
+def _key(found: Origin) -> str:
+    # Never told, not even a wrong one.
+    if not found.value.isascii() or not found.value.isprintable():
+        raise UsageError(
+            f"api_key holds characters that no key has (from {found.origin}); "
+            "copy it again from the server's key file"
+        )
+    return found.value
 
 
 def _seconds(found: Origin) -> float:

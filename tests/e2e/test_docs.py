@@ -96,5 +96,18 @@ def test_the_files_that_the_life_of_a_metric_names_exist() -> None:
     assert [name for name in named if not _place(name).exists()] == []
 
 
+def test_the_tests_that_the_promises_name_exist() -> None:
+    text = (ROOT / "docs" / "design" / "promises.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) > 15
+    assert text.count("::") == len(named)
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text()
+    ]
+    assert missing == []
+
+
 def _place(name: str) -> Path:
     return ROOT / name if name.startswith(("web/", "tests/")) else ROOT / "src" / "runlore" / name

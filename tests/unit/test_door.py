@@ -1,6 +1,7 @@
 """The public door: what `__all__` names is there, documented, and nothing else is."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ def test_all_is_sorted_and_names_exactly_what_the_module_offers() -> None:
     offered = {*runlore._HOMES, *runlore._CURRENT, "__version__"}
     assert set(runlore.__all__) == offered
     assert set(runlore.__all__) <= set(dir(runlore))
+
+
+def test_the_guide_has_one_heading_for_each_name() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "doors.md"
+    headings = re.findall(r"^## `?(\w+)`?$", guide.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == runlore.__all__
 
 
 def test_every_public_name_has_a_docstring_and_an_example() -> None:

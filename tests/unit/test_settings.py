@@ -46,3 +46,16 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     with pytest.raises(UsageError, match="a key goes into RUNLORE_API_KEY") as raised:
         settings.load(url="http://ann:secret@lore.example")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "cut off\r", "ключ", "tab\t", "\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no key has .from argument.; copy it again") as raised:
+        settings.load(api_key=key)
+    assert key not in str(raised.value)
+    if "\x00" not in key:
+        monkeypatch.setenv("RUNLORE_API_KEY", key)
+        with pytest.raises(UsageError, match="from environment variable RUNLORE_API_KEY"):
+            settings.load()

@@ -144,7 +144,7 @@ class Encoder:
         return zlib.compress(data, 1), "deflate"
 
     def load_zstandard(self) -> None:
-        """Use zstandard from now on, if it is installed."""
+        """Use zstandard from now on, if it is installed and can be read."""
         if self._has_looked:
             return
         self._has_looked = True
@@ -157,7 +157,8 @@ class Encoder:
                 sys.path.append(path)
         try:
             import zstandard
-        except ImportError:
+        except (ImportError, OSError):
+            # Also where no descriptor is left to read it with.
             return
         # A new one each time: one that is kept holds on to tables for the largest piece.
         self._zstandard = lambda data: zstandard.ZstdCompressor(level=1).compress(data)

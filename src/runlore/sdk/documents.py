@@ -10,6 +10,8 @@ from runlore.sdk.values import described, shown
 
 _MAX_DEPTH = 32
 _MAX_ELEMENTS = 10_000
+_MAX_BITS = 4096
+"""Python prints no integers of more than 4,300 digits; other readers of JSON give up sooner."""
 
 
 def to_json(value: object, depth: int = 0) -> JsonValue:
@@ -17,18 +19,22 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
 
     None, bools, numbers and strings stay; dicts, dataclasses and namespaces become objects;
     lists, tuples, sets and arrays of at most 10,000 elements become lists; scalars of any
-    library become numbers; everything else, and what is nested deeper than 32, becomes its str().
+    library become numbers; everything else, and what is nested deeper than 32, becomes its str(),
+    or the name of its type where it has none.
+
+    Raises:
+        UsageError: an integer has too many digits.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _text(str.__str__(value))
     if isinstance(value, int):
-        return int(value)
+        return _integer(int(value))
     if isinstance(value, float):
         return float(value)
     if depth >= _MAX_DEPTH:
-        return _text(str(value))
+        return _said(value)
     fields = as_mapping(value)
     if fields is not None:
         return {key: to_json(item, depth + 1) for key, item in fields.items()}
@@ -43,7 +49,7 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
         name = getattr(value, "__qualname__", None)
         if isinstance(name, str):
             return _text(f"{getattr(value, '__module__', '')}.{name}")
-    return _text(str(value))
+    return _said(value)
 
 
 def as_mapping(value: object) -> dict[str, object] | None:
@@ -278,7 +284,24 @@ def _array(value: object, depth: int) -> JsonValue:
     except (TypeError, ValueError, RuntimeError):
         # Its elements are elsewhere, or not known yet.
         plain = value
-    return _text(str(value)) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
+    return _said(value) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
+
+
+def _integer(value: int) -> int:
+    if value.bit_length() > _MAX_BITS:
+        raise UsageError(
+            f"an integer in config or summary has at most {_MAX_BITS:,} bits, got one of "
+            f"{value.bit_length():,}; keep it as hex() of it"
+        )
+    return value
+
+
+def _said(value: object) -> str:
+    try:
+        return _text(str(value))
+    except Exception:  # noqa: BLE001
+        # One that is nested too deep, or whose own __str__ fails: no reason to stop a program.
+        return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _text(text: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from struct import error as StructError
 from struct import unpack_from
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 from typing import NamedTuple
 from zlib import crc32
 
@@ -68,6 +68,7 @@ class Rows:
         samples: rows spread over the time of the run.
         firsts: the first step and number of the first keys.
         tracked: keys whose every value `on_tracked` is told, because a goal is set for them.
+        is_leaving: the program ends: what other threads log once this is closed is dropped.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Rows:
         self.firsts: dict[str, tuple[int, float]] = {}
         self.tracked: Callable[[str], bool] | None = None
         self.on_tracked: Callable[[str, float], None] | None = None
+        self.is_leaving = False
         self._stream = stream
         self._on_tick = on_tick
         self._on_skipped = on_skipped
@@ -156,8 +158,8 @@ class Rows:
     def put(self, payload: bytes) -> None:
         """Append a frame that is not a row."""
         with self._lock:
-            self._check_open()
-            self._stream.put(payload)
+            if self._is_open():
+                self._stream.put(payload)
 
     def close(self, payload: bytes | None) -> None:
         """End the stream, with its last frame if one is given; `retry` and `release` follow."""
@@ -223,7 +225,8 @@ class Rows:
                     check_key(key)
         now = _time_ns()
         with self._lock:
-            self._check_open()
+            if not self._is_open():
+                return
             if number is None:
                 number = self.step
                 if number > MAX_STEP:
@@ -416,12 +419,16 @@ class Rows:
             del self.samples[: _MAX_SAMPLES // 2 : 2]
         self.samples.append(sample)
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise UsageError(
-                "this run is finished and takes nothing more; call runlore.init() for another, "
-                "or init(id=..., resume='must') to continue it"
-            )
+    def _is_open(self) -> bool:
+        if not self._is_closed:
+            return True
+        if self.is_leaving and current_thread() is not main_thread():
+            # A daemon thread cannot know that the program ends; an error would only be noise.
+            return False
+        raise UsageError(
+            "this run is finished and takes nothing more; call runlore.init() for another, "
+            "or init(id=..., resume='must') to continue it"
+        )
 
 
 def _values_of(plan: Plan, limit: int) -> tuple[float, ...]:

@@ -437,8 +437,11 @@ def _at_exit() -> None:
     error = getattr(sys, "last_value", None)
     if error is not None and not hasattr(sys, "ps1") and not _is_notebook():
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    # The current run stays the one that other threads speak to, until they are gone.
     for run in list(_process.live.values()):
-        _finish(run, code)
+        if run._rows is not None:
+            run._rows.is_leaving = True
+        run.finish(code)
 
 
 def _after_fork() -> None:

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from contextlib import suppress
-from errno import EEXIST, ENOTEMPTY
+from errno import EEXIST, EMFILE, ENFILE, ENOTEMPTY
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
@@ -193,9 +193,11 @@ def _rename(fresh: str, path: str) -> None:
 
 
 def _no_staging(path: str, error: OSError) -> UsageError:
+    way_out = "set RUNLORE_STAGING or RUNLORE_HOME to a folder that you can write"
+    if error.errno in (EMFILE, ENFILE):
+        way_out = "close files that the program no longer needs, or allow more with 'ulimit -n'"
     return UsageError(
-        f"cannot stage what is logged in {path!r}: {error.strerror or error}; set "
-        "RUNLORE_STAGING or RUNLORE_HOME to a folder that you can write"
+        f"cannot stage what is logged in {path!r}: {error.strerror or error}; {way_out}"
     )
 
 

@@ -4,6 +4,7 @@ Scalars of NumPy, PyTorch, JAX and TensorFlow are known by what they can do, nev
 """
 
 from collections.abc import Callable, Mapping
+from math import nan
 from typing import NamedTuple, TypeAlias
 
 from runlore.core.metric import MAX_KEY_BYTES, MAX_KEYS_PER_ROW, MAX_STEP, MAX_STRING_BYTES, Value
@@ -231,7 +232,9 @@ def _item(key: str, value: object) -> object:
         if not hasattr(value, "item") and hasattr(value, "numpy"):
             value = value.numpy()
         if hasattr(value, "item"):
-            return value.item()
+            # What NumPy masked has a number below the mask, which means nothing.
+            mask = getattr(value, "mask", None)
+            return nan if hasattr(mask, "dtype") and bool(mask) else value.item()
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"value of {shown(key)} must hold a number, got {type(value).__name__}, which says: "

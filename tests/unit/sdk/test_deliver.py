@@ -1,6 +1,8 @@
 """What each answer of a server means."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -59,3 +61,23 @@ def test_what_no_runlore_server_answers_is_trouble_that_names_the_server(status:
 def test_a_body_that_is_no_object_is_trouble(body: bytes) -> None:
     found = judge(Answer(200, {}, body), url="http://lab", offset=0, length=9, tail=9)
     assert (found.next, found.is_trouble) == (None, True)
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from runlore.sdk.deliver import Encoder
+encoder = Encoder()
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limits[1]))
+encoder.load_zstandard()
+assert "zstandard" not in sys.modules or not hasattr(sys.modules["zstandard"], "compress")
+body, encoding = encoder.encode(bytes(5000))
+assert encoding == "deflate" and len(body) < 100, encoding
+"""
+
+
+def test_without_descriptors_left_delivery_goes_on_with_what_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -45,6 +45,30 @@ def test_a_program_that_ends_without_finish_is_finished_with_its_exit_code(
     assert f"runlore: {word} in" in done.stderr
 
 
+def test_a_thread_that_logs_until_the_program_is_gone_prints_nothing(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import threading, time, runlore\n"
+        "run = runlore.init()\n"
+        "def work(log):\n"
+        "    while True:\n"
+        "        log({'loss': 1.0})\n"
+        "        run.config['seen'] = time.time()\n"
+        "        time.sleep(0.001)\n"
+        "for log in (run.log, runlore.log):\n"
+        "    threading.Thread(target=work, args=(log,), daemon=True).start()\n"
+        "while run.step < 20:\n"
+        "    time.sleep(0.001)\n",
+        tmp_path,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr, done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == list(range(len(found.rows)))
+    assert len(found.rows) >= 20
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_a_signal_kills_keeps_what_it_logged(
     home: Path, tmp_path: Path, number: int
@@ -239,6 +263,44 @@ def test_a_sender_starts_beside_descriptors_above_the_limit(home: Path, tmp_path
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
+
+
+_NARROW = """
+import os, runlore
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+runlore.init
+soft, hard = getrlimit(RLIMIT_NOFILE)
+def narrow():
+    setrlimit(RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+def widen():
+    setrlimit(RLIMIT_NOFILE, (soft, hard))
+"""
+
+
+def test_a_program_without_descriptors_left_logs_on_and_keeps_all_once_there_are_some(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        f"{_NARROW}run = runlore.init()\nnarrow()\n"
+        "for step in range(3):\n    run.log({'text': 'x' * 2**20, 'loss': 1.0 * step})\n"
+        "widen()\nrun.finish()\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no room for what is logged (Too many open files)" in done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == [0, 1, 2]
+
+
+def test_without_descriptors_left_a_run_does_not_begin_and_says_what_to_do(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        f"{_NARROW}narrow()\ntry:\n    runlore.init()\n"
+        "except runlore.errors.UsageError as error:\n    print(error)\n",
+        tmp_path,
+    )
+    assert "Too many open files; close files that the program no longer needs" in done.stdout, done
 
 
 def test_a_header_names_the_main_writer_of_its_own_run_down_to_grandchildren(

@@ -303,6 +303,27 @@ def test_types_of_numbers_and_arrays_that_hold_nothing_are_named_in_the_config(h
         }
 
 
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_what_has_no_text_is_named_by_its_type_in_the_config(home: Path) -> None:
+    deep: dict[str, object] = {}
+    inner = deep
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    with runlore.init(config={"deep": deep, "mute": Mute(), "large": 2**4095}) as run:
+        assert run.config["mute"] == f"<{__name__}.Mute>"
+        assert "<builtins.dict>" in str(run.config["deep"])
+        assert run.config["large"] == 2**4095
+        with pytest.raises(
+            UsageError, match="at most 4,096 bits, got one of 4,097; keep it as hex"
+        ):
+            run.config["larger"] = 2**4096
+    assert the_stream(home).of(spool.CONFIG)[0]["large"] == 2**4095
+
+
 def test_a_refused_change_of_the_config_changes_nothing(home: Path) -> None:
     with runlore.init(config={"lr": 0.1}) as run:
         with pytest.raises(UsageError, match="at most 16 MiB"):
