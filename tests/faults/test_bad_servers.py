@@ -159,7 +159,7 @@ def test_a_damaged_frame_ends_the_delivery_of_its_writer_alone(
     until(lambda: f"ends at byte {good}" in str(writer.ack().get("error")), shown=writer.ack)
     until(lambda: other.ack().get("next") == other.tail, shown=other.ack)
     assert (steps_of(server, "w1"), steps_of(server, "w2")) == ([0], [3])
-    until(lambda: writer.path.stat().st_size == writer.tail)
+    until(lambda: writer.path.exists() and writer.path.stat().st_size == writer.tail)
 
 
 def test_a_piece_that_is_too_large_is_halved_until_it_passes(
