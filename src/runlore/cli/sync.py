@@ -106,7 +106,8 @@ def summary(
             "missing waits for the next 'runlore sync'"
         )
     elif runs:
-        lines.append("runlore: everything is delivered")
+        is_whole = not any(delivery.notice for _, delivery in deliveries)
+        lines.append(f"runlore: everything {'' if is_whole else 'else '}is delivered")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def test_a_file_that_is_cut_off_is_named_with_its_byte() -> None:
         "runlore: 1 run for http://127.0.0.1:7333\n"
         "  local/digits/k3f9x2ab  40 points · 4.1 kB delivered\n"
         "    w1.rlspool: cut off at byte 4,096: 12 bytes of an unfinished frame left out\n"
-        "runlore: everything is delivered"
+        "runlore: everything else is delivered"
     )
 
 
