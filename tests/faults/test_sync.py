@@ -327,3 +327,17 @@ def test_what_is_wrong_here_ends_sync_with_exit_code_1(
     assert done.returncode == 1
     assert "another sync is at work on it" in done.stdout
     assert world.sync().returncode == 0
+
+
+def test_a_key_that_is_refused_ends_sync_with_exit_code_1(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "a", host="0.0.0.0") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            an_offline_spool(world, "locked-out")
+            done = world.sync(RUNLORE_API_KEY="wrong")
+            assert done.returncode == 1
+            assert "refuses the key" in done.stdout
+            key = (tmp_path / "a" / "server" / "key").read_text().strip()
+            assert world.sync(RUNLORE_API_KEY=key).returncode == 0
+        finally:
+            world.close()

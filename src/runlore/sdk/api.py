@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import struct
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,9 +114,16 @@ class Api:
         query: Mapping[str, str | Sequence[str]] | None = None,
         body: JsonObject | None = None,
     ) -> JsonObject:
-        content: JsonValue = json.loads(self._bytes(method, path, query=query, body=body))
+        text = self._bytes(method, path, query=query, body=body)
+        try:
+            content: JsonValue = json.loads(text)
+        except ValueError:
+            content = None
         if not isinstance(content, dict):
-            raise UnavailableError(f"expected a JSON object from {self.url}, got another value")
+            raise UnavailableError(
+                f"expected a JSON object from {self.url}, got {text[:80]!r}; "
+                "is this the address of a Runlore server?"
+            )
         return content
 
     def _bytes(
@@ -163,7 +171,7 @@ class Api:
             content = answer.read()
             if answer.headers.get("Content-Encoding") == "gzip":
                 content = gzip.decompress(content)
-        except (OSError, EOFError, http.client.HTTPException) as error:
+        except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
             raise UnavailableError(
                 f"no answer from {self.url}: {error or type(error).__name__}; "
                 "is it running? 'runlore serve' starts one, RUNLORE_URL names another"
