@@ -34,7 +34,7 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
     if isinstance(value, float):
         return float(value)
     if depth >= _MAX_DEPTH:
-        return _said(value)
+        return said(value)
     fields = as_mapping(value)
     if fields is not None:
         return {key: to_json(item, depth + 1) for key, item in fields.items()}
@@ -49,7 +49,7 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
         name = getattr(value, "__qualname__", None)
         if isinstance(name, str):
             return _text(f"{getattr(value, '__module__', '')}.{name}")
-    return _said(value)
+    return said(value)
 
 
 def as_mapping(value: object) -> dict[str, object] | None:
@@ -68,11 +68,14 @@ def as_mapping(value: object) -> dict[str, object] | None:
 
 # A type checker cannot know what a program put into its config, and `config.lr * 2` must pass.
 class Section(dict[str, Any]):
-    """A part of the config: a dict whose changes are spooled, with attributes for its keys."""
+    """A part of config or summary: a dict whose changes are spooled; keys are attributes too."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], convert: Callable[[object], JsonValue] = to_json
+    ) -> None:
         super().__init__()
         object.__setattr__(self, "_on_change", on_change)
+        object.__setattr__(self, "_convert", convert)
 
     def __setitem__(self, key: str, value: object) -> None:
         self.update({key: value})
@@ -97,9 +100,16 @@ class Section(dict[str, Any]):
 
     def update(self, *others: object, **values: object) -> None:
         """Set keys from a dict, a dataclass, a namespace or keyword arguments."""
+        before = dict(self)
         for other in (*others, values):
             self._take(fields_of(other, "config"))
-        self._changed()
+        try:
+            self._changed()
+        except UsageError:
+            # A refused change changes nothing.
+            super().clear()
+            super().update(before)
+            raise
 
     def setdefault(self, key: str, default: object = None) -> Any:  # noqa: ANN401
         if key not in self:
@@ -121,15 +131,12 @@ class Section(dict[str, Any]):
         return _detached, (_plain(self),)
 
     def _take(self, fields: Mapping[str, object]) -> None:
+        convert: Callable[[object], JsonValue] = self.__dict__["_convert"]
         for key, value in fields.items():
-            super().__setitem__(key, self._held(to_json(value)))
+            super().__setitem__(key, self._held(convert(value)))
 
     def _held(self, value: JsonValue) -> JsonValue:
-        if not isinstance(value, dict):
-            return value
-        section = Section(self._changed)
-        section._take(value)
-        return section
+        return section_of(value, self._changed, self.__dict__["_convert"])
 
     def _changed(self) -> None:
         on_change: Callable[[], None] = self.__dict__["_on_change"]
@@ -139,11 +146,16 @@ class Section(dict[str, Any]):
 class Config(Section):
     """What the run was configured with: a nested document, each change of which is spooled.
 
-    Args of `write`: the top-level keys that were touched, with their values.
+    Args of `write`: the top-level keys that were touched, with their values. `convert` makes JSON
+    of what is set.
     """
 
-    def __init__(self, write: Callable[[JsonObject], None]) -> None:
-        super().__init__(lambda: None)
+    def __init__(
+        self,
+        write: Callable[[JsonObject], None],
+        convert: Callable[[object], JsonValue] = to_json,
+    ) -> None:
+        super().__init__(lambda: None, convert)
         object.__setattr__(self, "_write", write)
 
     def update(self, *others: object, **values: object) -> None:
@@ -152,13 +164,14 @@ class Config(Section):
         Scripts that pass `allow_val_change=True` find it accepted: a value may always change.
         """
         values.pop("allow_val_change", None)
+        convert: Callable[[object], JsonValue] = self.__dict__["_convert"]
         touched: JsonObject = {}
         for other in (*others, values):
             if isinstance(other, bool):
                 # The same by position: update(args, True).
                 continue
             fields = fields_of(other, "config")
-            touched.update({key: to_json(value) for key, value in fields.items()})
+            touched.update({key: convert(value) for key, value in fields.items()})
         if touched:
             self.__dict__["_write"](touched)
             self._take(touched)
@@ -171,14 +184,13 @@ class Config(Section):
         self.pop(key)
 
     def _held(self, value: JsonValue) -> JsonValue:
-        if not isinstance(value, dict):
-            return value
-        section = Section(lambda: self.__dict__["_write"](self._owner_of(section)))
-        section._take(value)
-        return section
+        def spool() -> None:
+            touched = {key: one for key, one in self.items() if one is held}
+            if touched:
+                self.__dict__["_write"](touched)
 
-    def _owner_of(self, section: Section) -> JsonObject:
-        return {key: value for key, value in self.items() if value is section}
+        held = section_of(value, spool, self.__dict__["_convert"])
+        return held
 
 
 class Summary(MutableMapping[str, Any]):
@@ -190,13 +202,18 @@ class Summary(MutableMapping[str, Any]):
 
     _logged: Callable[[], dict[str, Value]]
     _write: Callable[[JsonObject], None]
+    _convert: Callable[[object], JsonValue]
     _set: JsonObject
 
     def __init__(
-        self, logged: Callable[[], dict[str, Value]], write: Callable[[JsonObject], None]
+        self,
+        logged: Callable[[], dict[str, Value]],
+        write: Callable[[JsonObject], None],
+        convert: Callable[[object], JsonValue] = to_json,
     ) -> None:
         object.__setattr__(self, "_logged", logged)
         object.__setattr__(self, "_write", write)
+        object.__setattr__(self, "_convert", convert)
         object.__setattr__(self, "_set", {})
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401
@@ -235,16 +252,38 @@ class Summary(MutableMapping[str, Any]):
         touched: JsonObject = {}
         for other in (*others, values):
             fields = fields_of(other, "summary")
-            touched.update({key: to_json(value) for key, value in fields.items()})
+            touched.update({key: self._convert(value) for key, value in fields.items()})
         if touched:
             self._write(touched)
-            self._set.update(touched)
+            self._set.update({key: self._held(value) for key, value in touched.items()})
+
+    def _held(self, value: JsonValue) -> JsonValue:
+        def spool() -> None:
+            touched = {key: one for key, one in self._set.items() if one is held}
+            if touched:
+                self._write(touched)
+
+        held = section_of(value, spool, self._convert)
+        return held
 
     def __reduce__(self) -> tuple[object, ...]:
-        return dict, ({**self._logged(), **self._set},)
+        return dict, ({**self._logged(), **_plain(self._set)},)
 
     def __repr__(self) -> str:
         return f"Summary({ {**self._logged(), **self._set}!r})"
+
+
+def section_of(
+    value: JsonValue,
+    on_change: Callable[[], None],
+    convert: Callable[[object], JsonValue],
+) -> JsonValue:
+    """Return an object as a section whose changes are told; other values as they are."""
+    if not isinstance(value, dict):
+        return value
+    section = Section(on_change, convert)
+    section._take(value)
+    return section
 
 
 def _plain(section: Mapping[str, JsonValue]) -> JsonObject:
@@ -284,7 +323,7 @@ def _array(value: object, depth: int) -> JsonValue:
     except (TypeError, ValueError, RuntimeError):
         # Its elements are elsewhere, or not known yet.
         plain = value
-    return _said(value) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
+    return said(value) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
 
 
 def _integer(value: int) -> int:
@@ -296,7 +335,8 @@ def _integer(value: int) -> int:
     return value
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """Return the str() of a value, or the name of its type where it has none."""
     try:
         return _text(str(value))
     except Exception:  # noqa: BLE001

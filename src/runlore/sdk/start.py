@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from runlore import settings as settings_table
@@ -124,11 +125,9 @@ def init(  # noqa: PLR0913
     if earlier is not None:
         return earlier
     if found.mode == "disabled":
-        run = Run(Origin(ref, found, name or "disabled", "main", False))
-        if config is not None:
-            run.config.update(config)
-        _process.current = run
-        return run
+        return _disabled(
+            Origin(ref, found, name or "disabled", "main", False), config, tags, notes
+        )
     told = _told(tags, notes, group, job_type)
     fields = {} if config is None else fields_of(config, "config")
     if name is not None:
@@ -289,6 +288,21 @@ def attach(
     return run
 
 
+def _disabled(
+    origin: Origin, config: object, tags: Sequence[str] | str | None, notes: str | None
+) -> Run:
+    """Begin a run that stays in memory; nothing is hooked, for nothing is to be ended."""
+    run = Run(origin)
+    if config is not None:
+        run.config.update(config)
+    # Whatever is no text here is no reason to stop a program that keeps nothing.
+    with suppress(UsageError):
+        run._told.update(_told(tags, notes, None, None))
+    _process.live[origin.ref] = run
+    _process.current = run
+    return run
+
+
 class _Past:
     """What is known of a run before this process: from the server, else from this machine."""
 
@@ -303,8 +317,7 @@ class _Past:
 
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
-    host = os.uname().nodename or "localhost"
-    local = resume.last_local_step(found, host, ref)
+    local = resume.last_local_step(found, ref)
     known = resume.Known(is_answered=False, run=None)
     if found.mode == "online":
         known = resume.ask_server(found, ref)
@@ -439,9 +452,7 @@ def _at_exit() -> None:
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
     for run in list(_process.live.values()):
-        if run._rows is not None:
-            run._rows.is_leaving = True
-        run.finish(code)
+        run._leave(code)
 
 
 def _after_fork() -> None:

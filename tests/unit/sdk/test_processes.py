@@ -173,6 +173,29 @@ def test_a_child_that_never_logs_leaves_nothing(home: Path, tmp_path: Path) -> N
     assert found.role == "main"
 
 
+def test_a_thread_of_a_child_that_logs_first_after_the_end_prints_nothing(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import atexit, os, sys, threading, runlore\nrun = runlore.init()\nrun.log({'a': 1})\n"
+        "pid = os.fork()\n"
+        "if pid:\n    os.waitpid(pid, 0)\n    raise SystemExit\n"
+        "over, logged = threading.Event(), threading.Event()\n"
+        "def work():\n    over.wait()\n"
+        "    run.log({'a': 2})\n    run.config['seen'] = 1\n    logged.set()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        # What is registered first is called last: behind the end of the run.
+        "def end():\n    over.set()\n    assert logged.wait(30), 'it failed'\n"
+        "atexit.unregister(runlore.sdk.start._at_exit)\natexit.register(end)\n"
+        "atexit.register(runlore.sdk.start._at_exit)\n",
+        tmp_path,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "it failed" not in done.stderr, done.stderr
+    (found,) = ended(home, 1)
+    assert found.rows == [(0, {"a": 1.0})]
+
+
 def test_init_in_a_forked_child_begins_a_run_of_its_own(home: Path, tmp_path: Path) -> None:
     run_program(
         "import os, runlore\nrun = runlore.init()\npid = os.fork()\n"

@@ -3,9 +3,12 @@
 import argparse
 import copy
 import math
+import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +155,24 @@ def test_the_summary_holds_what_was_logged_last_and_what_was_set_by_hand_wins(
     assert the_stream(home).of(spool.SUMMARY) == [{"acc": 0.75}]
 
 
+def test_every_change_inside_the_summary_is_written_by_its_top_level_key(home: Path) -> None:
+    with runlore.init() as run:
+        run.summary["best"] = {"loss": 0.5, "at": {"step": 1}}
+        run.summary["best"]["at"]["step"] = 2
+        run.summary.best.loss = 0.25
+        replaced = run.summary["best"]
+        run.summary["best"] = 1
+        replaced["loss"] = 0.125
+        assert dict(run.summary) == {"best": 1}
+
+    assert the_stream(home).of(spool.SUMMARY) == [
+        {"best": {"loss": 0.5, "at": {"step": 1}}},
+        {"best": {"loss": 0.5, "at": {"step": 2}}},
+        {"best": {"loss": 0.25, "at": {"step": 2}}},
+        {"best": 1},
+    ]
+
+
 def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,17 +187,79 @@ def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
     third.finish()
 
 
-def test_disabled_does_nothing(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A staging of its own: in that of the other tests their senders may still be at work.
+@pytest.fixture
+def untouched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test's folder, with home and staging of its own, in which nothing may appear."""
+    # In the staging of the other tests their senders may still be at work.
     monkeypatch.setenv("RUNLORE_STAGING", str(tmp_path / "memory"))
-    with runlore.init(mode="disabled", config={"lr": 1}) as run:
-        run.log({"loss": object()})
-        assert runlore.run is run
-        assert run.config.lr == 1
-        assert run.url is None
+    yield
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_disabled_run_behaves_as_a_run_and_touches_nothing() -> None:
+    with runlore.init(
+        mode="disabled", config={"lr": 1, "opt": {"name": "adam"}}, tags=["a"], notes="n"
+    ) as run:
+        assert runlore.run is run
+        assert (run.url, run.tags, run.notes) == (None, ("a",), "n")
+        run.log({"loss": 0.5, "eval": {"acc": np.float32(0.25)}})
+        run.log({"phase": "late"}, commit=False)
+        run.log({"loss": 0.25}, step=10)
+        assert run.step == 11
+        run.summary["best"] = {"loss": 0.1}
+        assert dict(run.summary) == {
+            "loss": 0.25,
+            "eval/acc": 0.25,
+            "phase": "late",
+            "best": {"loss": 0.1},
+        }
+        run.config.opt.name = "sgd"
+        run.config.update({"seed": 1})
+        assert dict(run.config) == {"lr": 1, "opt": {"name": "sgd"}, "seed": 1}
+        run.name = "first"
+        run.define_metric("loss", goal="minimize")
+        assert run.name == "first"
+        assert run.flush()
+        assert copy.deepcopy(run) is run
+    assert runlore.run is None
+
+
+class Failing(dict[str, object]):
+    """A mapping whose elements cannot be had."""
+
+    def items(self) -> Any:  # noqa: ANN401
+        raise RuntimeError("not now")
+
+
+class Unfloatable:
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_disabled_run_passes_over_what_cannot_be_logged() -> None:
+    own: dict[str, object] = {}
+    own["own"] = own
+    refused: list[Any] = [
+        {"loss": object(), "acc": 0.5},
+        {"loss": [1, 2], 3: 1, "": 2},
+        {"deep": own, "loss": Unfloatable(), "huge": 10**400},
+        Failing(a=1),
+        {"a": Failing(b=1)},
+        None,
+        3,
+    ]
+    with runlore.init(mode="disabled", tags=[3], config={"big": 2**20_000}) as run:  # type: ignore[list-item]
+        for data in refused:
+            run.log(data)
+        odd: Any = "x"
+        run.log({"acc": 0.75}, step=odd)
+        assert run.step == len(refused) + 1
+        assert dict(run.summary) == {"acc": 0.75}
+        run.summary["mute"] = Mute()
+        assert run.config["big"] == "<builtins.int>"
+        assert run.summary["mute"] == f"<{__name__}.Mute>"
 
 
 def test_a_copy_of_a_run_is_the_run(home: Path) -> None:
@@ -331,6 +414,10 @@ def test_a_refused_change_of_the_config_changes_nothing(home: Path) -> None:
         with pytest.raises(UsageError, match="at most 16 MiB"):
             run.config.update({"lr": 0.2, "blob": "x" * 2**24})
         assert dict(run.config) == {"lr": 0.1}
+        run.config["opt"] = {"name": "adam"}
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            run.config["opt"]["blob"] = "x" * 2**24
+        assert dict(run.config) == {"lr": 0.1, "opt": {"name": "adam"}}
         with pytest.raises(UsageError, match="at most 16 MiB"):
             run.summary["blob"] = "x" * 2**24
         assert dict(run.summary) == {}
@@ -351,3 +438,21 @@ def test_without_a_sender_the_end_says_so_and_where_everything_is(
     said = capsys.readouterr().err
     assert "no sender stays alive to take it; the rest is not on the disk yet but in " in said
     assert str(tmp_path / "memory") in said
+
+
+def test_with_a_home_on_a_network_filesystem_the_end_names_the_local_folder(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"lab:/home {tmp_path} nfs4 rw 0 0\n")
+    monkeypatch.setattr("runlore.sdk.settle.MOUNTS", str(mounts))
+    with runlore.init(mode="online", id="r1", settings={"url": "http://127.0.0.1:1"}) as run:
+        run.log({"loss": 1.0})
+    local = f"/var/tmp/runlore-{os.getuid()}/spool/{os.uname().nodename}/local/"
+    assert f"the rest is in {local}" in capsys.readouterr().err
+    with runlore.init(mode="offline", id="r1"):
+        pass
+    assert f"runlore sync {home}/spool/" in capsys.readouterr().err
