@@ -13,7 +13,7 @@ from runlore.errors import UsageError
 from runlore.sdk import delivery, foreign, resume, terminal, tree
 from runlore.sdk.disabled import UnkeptRows, to_json_or_text
 from runlore.sdk.documents import Config, Summary, to_json
-from runlore.sdk.goals import Goals, check_definition
+from runlore.sdk.goals import Goals, check_definition, checked_summary
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
@@ -216,7 +216,8 @@ class Run:
         Args:
             name: a key, or the beginning of keys with `*` at its end.
             step_metric: the metric to draw it against instead of the step.
-            summary: one of min, max, mean, best, last and none.
+            summary: min, max, mean, best, last or none; several by comma, such as "min,max",
+                give `key.min` and `key.max`.
             goal: which way is better.
             hidden: leave it out of the page's charts.
             **unknown: arguments that only wandb knows; they are named once and ignored.
@@ -226,11 +227,11 @@ class Run:
         """
         if unknown:
             self._notices.once("define_metric()", foreign.ignored("define_metric()", unknown))
-        check_definition(name, step_metric, summary, goal)
+        check_definition(name, step_metric, goal)
         content: JsonObject = {"metric": name}
         given: JsonObject = {
             "step_metric": step_metric,
-            "summary": summary,
+            "summary": None if summary is None else checked_summary(summary),
             "goal": goal,
             "hidden": hidden,
         }
