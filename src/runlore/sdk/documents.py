@@ -1,7 +1,7 @@
 """Config and summary: what a program says about its run, kept as JSON documents."""
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, NoReturn, SupportsIndex
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
@@ -143,6 +143,80 @@ class Section(dict[str, Any]):
         on_change()
 
 
+class Items(list[Any]):
+    """A list in config or summary, whose changes are spooled."""
+
+    def __init__(
+        self,
+        values: list[JsonValue],
+        on_change: Callable[[], None],
+        convert: Callable[[object], JsonValue],
+    ) -> None:
+        self._on_change = on_change
+        self._convert = convert
+        super().__init__(section_of(value, on_change, convert) for value in values)
+
+    def append(self, value: object) -> None:
+        self._change("append", value)
+
+    def extend(self, values: Iterable[object]) -> None:
+        self._change("extend", values)
+
+    def insert(self, index: SupportsIndex, value: object) -> None:
+        self._change("insert", index, value)
+
+    def remove(self, value: object) -> None:
+        self._change("remove", value)
+
+    def pop(self, index: SupportsIndex = -1) -> Any:  # noqa: ANN401
+        return self._change("pop", index)
+
+    def clear(self) -> None:
+        self._change("clear")
+
+    def reverse(self) -> None:
+        self._change("reverse")
+
+    def sort(self, **how: Any) -> None:  # noqa: ANN401
+        self._change("sort", **how)
+
+    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:  # noqa: ANN401
+        self._change("__setitem__", index, value)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        self._change("__delitem__", index)
+
+    def __iadd__(self, values: Iterable[object]) -> "Items":
+        self.extend(values)
+        return self
+
+    def __imul__(self, count: SupportsIndex) -> "Items":
+        self._change("__imul__", count)
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # As a copy of a section: no part of the run.
+        return list, ([_plain_value(value) for value in self],)
+
+    def _change(self, how: str, *arguments: object, **options: object) -> object:
+        before = list(self)
+        after = list(self)
+        result: object = getattr(after, how)(*arguments, **options)
+        held = {id(value) for value in before}
+        fresh = [value if id(value) in held else self._made(value) for value in after]
+        super().__setitem__(slice(None), fresh)
+        try:
+            self._on_change()
+        except UsageError:
+            # A refused change changes nothing.
+            super().__setitem__(slice(None), before)
+            raise
+        return result
+
+    def _made(self, value: object) -> JsonValue:
+        return section_of(self._convert(value), self._on_change, self._convert)
+
+
 class Config(Section):
     """What the run was configured with: a nested document, each change of which is spooled.
 
@@ -175,6 +249,15 @@ class Config(Section):
         if touched:
             self.__dict__["_write"](touched)
             self._take(touched)
+
+    def setdefaults(self, defaults: object) -> None:
+        """Set those keys of a dict, a dataclass or a namespace that the config does not have."""
+        fields = fields_of(defaults, "config")
+        self.update({key: value for key, value in fields.items() if key not in self})
+
+    def as_dict(self) -> JsonObject:
+        """Return a copy as plain dicts and lists; changes in it are no part of the run."""
+        return _plain(self)
 
     def restore(self, values: JsonObject) -> None:
         """Show what an earlier part of the run set, without spooling it again."""
@@ -278,7 +361,9 @@ def section_of(
     on_change: Callable[[], None],
     convert: Callable[[object], JsonValue],
 ) -> JsonValue:
-    """Return an object as a section whose changes are told; other values as they are."""
+    """Return an object or a list as one whose changes are told; other values as they are."""
+    if isinstance(value, list):
+        return Items(value, on_change, convert)
     if not isinstance(value, dict):
         return value
     section = Section(on_change, convert)
@@ -287,9 +372,13 @@ def section_of(
 
 
 def _plain(section: Mapping[str, JsonValue]) -> JsonObject:
-    return {
-        key: _plain(value) if isinstance(value, dict) else value for key, value in section.items()
-    }
+    return {key: _plain_value(value) for key, value in section.items()}
+
+
+def _plain_value(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return _plain(value)
+    return [_plain_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _detached(fields: JsonObject) -> Section:

@@ -173,6 +173,41 @@ def test_every_change_inside_the_summary_is_written_by_its_top_level_key(home: P
     ]
 
 
+def test_every_change_of_a_list_is_written_by_its_top_level_key(home: Path) -> None:
+    with runlore.init(config={"layers": [8, {"width": 4}]}) as run:
+        layers = run.config["layers"]
+        inner = layers[1]
+        layers.append((1, 2))
+        inner["width"] = 5
+        layers[0] = Path("/x")
+        layers += [3]
+        assert layers.pop() == 3
+        del layers[0]
+        layers.reverse()
+        layers[0].sort(reverse=True)
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            layers.insert(0, "x" * 2**24)
+        for made in (copy.deepcopy(layers), pickle.loads(pickle.dumps(layers))):
+            made.clear()
+        assert run.config.as_dict() == {"layers": [[2, 1], {"width": 5}]}
+        run.summary["best"] = []
+        run.summary["best"].extend([1, 2])
+
+    found = the_stream(home)
+    assert [content["layers"] for content in found.of(spool.CONFIG)] == [
+        [8, {"width": 4}],
+        [8, {"width": 4}, [1, 2]],
+        [8, {"width": 5}, [1, 2]],
+        ["/x", {"width": 5}, [1, 2]],
+        ["/x", {"width": 5}, [1, 2], 3],
+        ["/x", {"width": 5}, [1, 2]],
+        [{"width": 5}, [1, 2]],
+        [[1, 2], {"width": 5}],
+        [[2, 1], {"width": 5}],
+    ]
+    assert found.of(spool.SUMMARY) == [{"best": []}, {"best": [1, 2]}]
+
+
 def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +354,9 @@ def test_a_wrong_init_says_what_was_expected(
         ({"name": "a*b"}, "has one '\\*' and at its end, got 'a\\*b'"),
         ({"name": "a", "goal": "up"}, "goal must be 'minimize' or 'maximize', got 'up'"),
         ({"name": "a", "summary": "most"}, "summary must be one of best, last"),
+        ({"name": "a", "summary": "min,most"}, "joined by commas, got 'min,most'"),
+        ({"name": "a", "summary": "min,none"}, "several but none joined by commas"),
+        ({"name": "a", "summary": ""}, "summary must be one of best, last"),
         ({"name": "a", "step_metric": ""}, "a key must have at least one character"),
     ],
 )
