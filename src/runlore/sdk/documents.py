@@ -186,7 +186,7 @@ class Items(list[Any]):
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         self._change("__delitem__", index)
 
-    def __iadd__(self, values: Iterable[object]) -> "Items":
+    def __iadd__(self, values: Iterable[object]) -> "Items":  # type: ignore[misc]
         self.extend(values)
         return self
 
