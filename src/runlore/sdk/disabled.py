@@ -7,7 +7,7 @@ from runlore.core.json import JsonValue
 from runlore.core.metric import MAX_STEP, Value
 from runlore.errors import UsageError
 from runlore.sdk.documents import said, to_json
-from runlore.sdk.values import MAX_DEPTH, checked_step, flatten, scalar
+from runlore.sdk.values import MAX_DEPTH, VALUE_ERRORS, checked_step, flatten, scalar
 
 
 class UnkeptRows:
@@ -41,8 +41,7 @@ def to_json_or_text(value: object) -> JsonValue:
     """Turn any value into JSON, and what is refused elsewhere into text."""
     try:
         return to_json(value)
-    except Exception:  # noqa: BLE001
-        # The value's own code may fail in any way, and a disabled run fails for none.
+    except VALUE_ERRORS:
         return said(value)
 
 
@@ -50,7 +49,7 @@ def _values(data: object) -> dict[str, Value]:
     try:
         flat = flatten(data)
         return dict(zip(flat.keys, flat.values, strict=True))
-    except Exception:  # noqa: BLE001
+    except VALUE_ERRORS:
         # One of the values is none; the others count.
         found: dict[str, Value] = {}
         _gather(found, "", data, 1)
@@ -62,7 +61,7 @@ def _gather(found: dict[str, Value], prefix: str, data: object, depth: int) -> N
         return
     try:
         items = list(data.items())
-    except Exception:  # noqa: BLE001
+    except VALUE_ERRORS:
         # A mapping that is the user's own.
         return
     for name, value in items:
@@ -72,13 +71,12 @@ def _gather(found: dict[str, Value], prefix: str, data: object, depth: int) -> N
         elif key and value is not None:
             try:
                 found[key] = scalar(key, value)
-            except Exception:  # noqa: BLE001
-                # As above.
+            except VALUE_ERRORS:
                 continue
 
 
 def _step(step: object, following: int) -> int:
     try:
         return checked_step(step)
-    except (UsageError, ArithmeticError, TypeError, ValueError):
+    except UsageError:
         return following

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, SupportsIndex
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
 from runlore.errors import UsageError
-from runlore.sdk.values import described, shown
+from runlore.sdk.values import VALUE_ERRORS, described, shown
 
 _MAX_DEPTH = 32
 _MAX_ELEMENTS = 10_000
@@ -25,6 +25,16 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
     Raises:
         UsageError: an integer has too many digits.
     """
+    try:
+        return _to_json(value, depth)
+    except UsageError:
+        raise
+    except VALUE_ERRORS:
+        # Its own code fails: no reason to stop a program.
+        return said(value)
+
+
+def _to_json(value: object, depth: int) -> JsonValue:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -268,7 +278,8 @@ class Config(Section):
 
     def _held(self, value: JsonValue) -> JsonValue:
         def spool() -> None:
-            touched = {key: one for key, one in self.items() if one is held}
+            # A list, which is made at once: other threads may set keys meanwhile.
+            touched = {key: one for key, one in list(self.items()) if one is held}
             if touched:
                 self.__dict__["_write"](touched)
 
@@ -342,7 +353,7 @@ class Summary(MutableMapping[str, Any]):
 
     def _held(self, value: JsonValue) -> JsonValue:
         def spool() -> None:
-            touched = {key: one for key, one in self._set.items() if one is held}
+            touched = {key: one for key, one in list(self._set.items()) if one is held}
             if touched:
                 self._write(touched)
 
@@ -372,7 +383,7 @@ def section_of(
 
 
 def _plain(section: Mapping[str, JsonValue]) -> JsonObject:
-    return {key: _plain_value(value) for key, value in section.items()}
+    return {key: _plain_value(value) for key, value in list(section.items())}
 
 
 def _plain_value(value: JsonValue) -> JsonValue:
@@ -393,7 +404,13 @@ def fields_of(value: object, noun: str) -> dict[str, object]:
     Raises:
         UsageError: it is none of these.
     """
-    fields = as_mapping(value)
+    try:
+        fields = as_mapping(value)
+    except VALUE_ERRORS as error:
+        raise UsageError(
+            f"{noun} cannot read what it was given: {type(error).__name__}: {error}; "
+            "give it a plain dict"
+        ) from error
     if fields is None:
         raise UsageError(
             f"{noun} takes a dict, a dataclass or an argparse namespace, got "
@@ -428,8 +445,8 @@ def said(value: object) -> str:
     """Return the str() of a value, or the name of its type where it has none."""
     try:
         return _text(str(value))
-    except Exception:  # noqa: BLE001
-        # One that is nested too deep, or whose own __str__ fails: no reason to stop a program.
+    except VALUE_ERRORS:
+        # One that is nested too deep, or whose own __str__ fails.
         return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Literal, NamedTuple, NoReturn
 
-from runlore.core.json import JsonObject
+from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
 from runlore.sdk import delivery, foreign, resume, terminal, tree
@@ -119,8 +119,7 @@ class Run:
 
     @tags.setter
     def tags(self, tags: Sequence[str]) -> None:
-        words = [tags] if isinstance(tags, str) else tags
-        self._write_run({"tags": [checked_text(word, "a tag") for word in words]})
+        self._write_run({"tags": checked_tags(tags)})
 
     @property
     def notes(self) -> str | None:
@@ -255,6 +254,8 @@ class Run:
         Example:
             run.flush(timeout=5)
         """
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise UsageError(f"timeout must be a number of seconds, got {described(timeout)}")
         rows = self._rows
         if rows is None or self._is_finished:
             return True
@@ -503,6 +504,19 @@ def checked_text(text: object, noun: str) -> str:
     if not isinstance(text, str):
         raise UsageError(f"{noun} must be a string, got {described(text)}; use str() of it")
     return text.encode(errors="backslashreplace").decode()
+
+
+def checked_tags(tags: object) -> list[JsonValue]:
+    """Return tags as a list of texts; one text is one tag.
+
+    Raises:
+        UsageError: they are no texts.
+    """
+    if isinstance(tags, str):
+        return [checked_text(tags, "a tag")]
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags must be a list of strings, got {described(tags)}")
+    return [checked_text(tag, "a tag") for tag in tags]
 
 
 def exit_code_of(error: BaseException | None) -> int:

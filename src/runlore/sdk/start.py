@@ -13,7 +13,7 @@ from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.sdk import foreign, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
-from runlore.sdk.run import Origin, Run, checked_text, exit_code_from
+from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
@@ -115,6 +115,8 @@ def init(  # noqa: PLR0913
         raise UsageError(
             f"resume must be 'allow', 'must', 'never', 'auto', True or None, got {resume!r}"
         )
+    if not isinstance(dir, str | os.PathLike | None):
+        raise UsageError(f"dir must be the path of a folder, got {described(dir)}")
     found = _settings(settings, mode=mode, home=None if dir is None else os.fspath(dir))
     ref = run_ref(
         owner or entity or DEFAULT_OWNER,
@@ -201,7 +203,8 @@ def login(key: str | None = None, *, host: str | None = None, **unknown: object)
     """
     _warn_unknown("login()", unknown)
     given = {"api_key": key, "url": host}
-    fresh = {**_process.login, **{name: text for name, text in given.items() if text is not None}}
+    texts = {name: checked_text(text, name) for name, text in given.items() if text is not None}
+    fresh = {**_process.login, **texts}
     found = settings_table.load(**fresh)
     _process.login = fresh
     return bool(found.api_key)
@@ -251,12 +254,12 @@ def current(what: str) -> Run:
 
 def current_config() -> Config:
     """Return the config of the current run."""
-    return current("config").config
+    return _run_with("config").config
 
 
 def current_summary() -> Summary:
     """Return the summary of the current run."""
-    return current("summary").summary
+    return _run_with("summary").summary
 
 
 def attach(
@@ -351,7 +354,7 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
         _warn_unknown("Settings()", given.keys() - known)
         given = {name: value for name, value in given.items() if name in known}
     texts: dict[str, str | None] = dict(_process.login)
-    texts.update({k: str(value) for k, value in (given or {}).items() if value is not None})
+    texts.update({str(k): str(value) for k, value in (given or {}).items() if value is not None})
     return settings_table.load(
         **texts, **{key: value for key, value in arguments.items() if value is not None}
     )
@@ -362,8 +365,7 @@ def _told(
 ) -> JsonObject:
     told: JsonObject = {}
     if tags is not None:
-        words = [tags] if isinstance(tags, str) else list(tags)
-        told["tags"] = [checked_text(word, "a tag") for word in words]
+        told["tags"] = checked_tags(tags)
     for what, text in (("notes", notes), ("group", group), ("job_type", job_type)):
         if text is not None:
             told[what] = checked_text(text, what)
@@ -415,6 +417,17 @@ def _is_notebook() -> bool:
 
 def _no_run(what: str) -> UsageError:
     return UsageError(f"{what} needs a run; call runlore.init() first")
+
+
+class NoRunError(UsageError, AttributeError):
+    """An attribute of the module that only a run has; `hasattr` and `help` pass over it."""
+
+
+def _run_with(attribute: str) -> Run:
+    run = current_run()
+    if run is None:
+        raise NoRunError(str(_no_run(attribute)))
+    return run
 
 
 def _hook() -> None:

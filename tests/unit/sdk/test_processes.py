@@ -1,5 +1,6 @@
 """Real programs: forks, spawned children, signals and exit codes, read from the disk."""
 
+import json
 import os
 import signal
 import subprocess
@@ -249,6 +250,37 @@ def test_a_signal_handler_may_log_in_the_middle_of_a_write_where_nothing_is_mapp
     assert hits > 20
     assert sorted(v["hit"] for _, v in found.rows if "hit" in v) == list(range(hits))
     assert [v["loss"] for _, v in found.rows if "loss" in v] == list(range(30_000))
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_a_signal_handler_that_raises_in_the_middle_of_a_log_loses_and_doubles_nothing(
+    home: Path, tmp_path: Path, is_mapped: bool
+) -> None:
+    mapped = "" if is_mapped else "segments._is_preallocated = lambda fd, size: False\n"
+    done = run_program(
+        "import json, random, signal, runlore\nfrom runlore.sdk import segments\n"
+        f"{mapped}run = runlore.init()\nkept, hits = [], 0\n"
+        "def handle(*_):\n    raise TimeoutError\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "for i in range(20_000):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, random.choice((1e-5, 3e-5, 1e-4, 1)))\n"
+        "        if i % 7:\n            run.log({'i': i, 'b': 2.0})\n"
+        "        else:\n            run.log({'i': i, f'k{i % 500}': 1, 'text': 'x' * 1000})\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "        kept.append(i)\n"
+        "    except TimeoutError:\n        hits += 1\n"
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "run.finish()\nprint(json.dumps([hits, kept]))\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    hits, kept = json.loads(done.stdout)
+    (found,) = ended(home, 1)
+    rows = [values["i"] for _, values in found.rows]
+    assert hits > 20
+    assert len(rows) == len(set(rows))
+    assert set(kept) <= set(rows)
 
 
 def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(

@@ -2,13 +2,15 @@
 
 import argparse
 import copy
+import enum
+import inspect
 import math
 import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -494,3 +496,59 @@ def test_with_a_home_on_a_network_filesystem_the_end_names_the_local_folder(
     with runlore.init(mode="offline", id="r1"):
         pass
     assert f"runlore sync {home}/spool/" in capsys.readouterr().err
+
+
+class Broken:
+    """A value whose own code fails wherever it is asked."""
+
+    def __float__(self) -> float:
+        raise LookupError("no number")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __index__(self) -> int:
+        raise RuntimeError("no integer")
+
+
+def test_values_whose_own_code_fails_are_refused_in_a_sentence(home: Path) -> None:
+    broken: Any = Broken()
+    with runlore.init() as run:
+        with pytest.raises(UsageError, match="cannot read what it was given: LookupError: no"):
+            run.log({"loss": broken})
+        with pytest.raises(UsageError, match="a key must be a string, got Broken <"):
+            run.log({broken: 1.0})
+        with pytest.raises(UsageError, match="step must be an integer, got Broken <"):
+            run.log({"loss": 1.0}, step=broken)
+        with pytest.raises(UsageError, match="cannot read what it was given: RuntimeError: not"):
+            run.config.update(Failing(a=1))
+        run.config["broken"] = [broken]
+        assert run.config["broken"] == [f"<{__name__}.Broken>"]
+        wrong: Any = None
+        with pytest.raises(UsageError, match="tags must be a list of strings, got NoneType"):
+            run.tags = wrong
+        with pytest.raises(UsageError, match="timeout must be a number of seconds, got str"):
+            run.flush(timeout=cast(Any, "soon"))
+    with pytest.raises(UsageError, match="dir must be the path of a folder, got bytes"):
+        runlore.init(dir=cast(Any, b"x"))
+    assert dict(the_stream(home).rows) == {}
+
+
+class Name(str, enum.Enum):  # noqa: UP042
+    LOSS = "loss"
+
+
+def test_a_key_of_an_enumeration_is_the_same_key_as_its_text(home: Path) -> None:
+    with runlore.init() as run:
+        for value in (1.0, 2.0, 3.0, 4.0):
+            run.log({Name.LOSS: value})
+        run.log({"loss": 5.0})
+        assert dict(run.summary) == {"loss": 5.0}
+    assert the_stream(home).rows == [(step, {"loss": step + 1.0}) for step in range(5)]
+
+
+def test_what_only_a_run_has_is_passed_over_by_those_who_look_at_the_module(home: Path) -> None:
+    assert not hasattr(runlore, "config")
+    assert "config" not in dict(inspect.getmembers(runlore))
+    with runlore.init():
+        assert hasattr(runlore, "config")
