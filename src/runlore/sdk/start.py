@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
@@ -487,4 +488,15 @@ def _end_with_multiprocessing(_: object) -> None:
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, _at_exit, exitpriority=0)
+        util.Finalize(None, _at_end_of_child, exitpriority=0)
+
+
+def _at_end_of_child() -> None:
+    own = threading.current_thread()
+    before = _process.live
+    if any(not one.daemon and one is not own for one in threading.enumerate()):
+        # The process waits for these threads after this, and they may log until then: the
+        # streams stay open, and the sender ends them when the process has gone.
+        _process.live = {ref: run for ref, run in before.items() if not run.is_child}
+    _at_exit()
+    _process.live = before

@@ -164,6 +164,41 @@ def test_a_run_handed_to_a_child_process_logs_to_the_same_run(
     assert done.stderr.count("finished in") == 1
 
 
+LATE = """
+import multiprocessing, threading, runlore
+
+def late(run, over):
+    over.wait()
+    for i in range(5):
+        run.log({{"late": i}})
+
+def work(run):
+    run.log({{"early": 1}})
+    over = threading.Event()
+    threading.Thread(target=late, args=(run, over)).start()
+    # Called when the child has done all else and waits for its threads.
+    threading._register_atexit(over.set)
+
+if __name__ == "__main__":
+    with runlore.init() as run:
+        child = multiprocessing.get_context({method!r}).Process(target=work, args=(run,))
+        child.start()
+        child.join()
+        print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_thread_that_a_child_process_waits_for_is_heard_to_its_last_word(
+    home: Path, tmp_path: Path, method: str
+) -> None:
+    done = run_program(LATE.format(method=method), tmp_path)
+    assert done.stdout.strip() == "0", done.stderr
+    _, child = ended(home, 2)
+    expected = [{"early": 1.0}, *({"late": float(i)} for i in range(5))]
+    assert [values for _, values in child.rows] == expected
+
+
 def test_a_child_that_never_logs_leaves_nothing(home: Path, tmp_path: Path) -> None:
     run_program(
         "import os, runlore\nrun = runlore.init()\npid = os.fork()\n"
