@@ -29,7 +29,6 @@ START = """
 import time
 begin = time.perf_counter()
 import runlore
-from runlore.sdk import start
 loaded = time.perf_counter()
 run = runlore.init(config={"lr": 0.1})
 begun = time.perf_counter()

@@ -1,8 +1,12 @@
 """Runlore keeps everything that machine-learning people try, and lets them ask it questions.
 
-The names of `__all__` are loaded when they are first used: `import runlore` costs two modules.
+What logs is loaded at once, so that no call in the middle of a program has to; the rest of
+`__all__` when it is first used.
 """
 
+from runlore.sdk.foreign import Settings
+from runlore.sdk.run import Run
+from runlore.sdk.start import define_metric, finish, flush, init, log, login
 from runlore.version import __version__
 
 # Type checkers take this name for true; the module `typing` is not worth loading for it.
@@ -10,9 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runlore.sdk.api import Api
     from runlore.sdk.documents import Config, Summary
-    from runlore.sdk.foreign import Settings
-    from runlore.sdk.run import Run
-    from runlore.sdk.start import define_metric, finish, flush, init, log, login
 
     run: Run | None
     config: Config
@@ -34,17 +35,7 @@ __all__ = [
     "summary",
 ]
 
-_HOMES = {
-    "Api": "api",
-    "Run": "run",
-    "Settings": "foreign",
-    "define_metric": "start",
-    "finish": "start",
-    "flush": "start",
-    "init": "start",
-    "log": "start",
-    "login": "start",
-}
+_HOMES = {"Api": "api"}
 _CURRENT = {"config": "current_config", "run": "current_run", "summary": "current_summary"}
 
 

@@ -16,8 +16,10 @@ import time
 from contextlib import suppress
 
 if __name__ == "__main__":
-    # Nothing else has put the package on the path: see -S.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # Nothing else knows where the package is: see -S. It comes without its door, which would
+    # load all that a program logs with.
+    package = sys.modules["runlore"] = type(sys)("runlore")
+    package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from runlore.sdk.deliver import Deliverer
 from runlore.sdk.settle import Settler

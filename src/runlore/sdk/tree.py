@@ -42,7 +42,7 @@ def boot_ns() -> int:
 def boot_id() -> str:
     """Return the kernel's id of this boot; empty where there is none."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
