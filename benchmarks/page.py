@@ -120,7 +120,7 @@ def _live(server: ServerProcess, browser: Browser, values: int) -> None:
         program.communicate("go\n", timeout=120)
     seen = page.evaluate("window.seen")
     history = page.request.get(f"{server.url}/api/v1/projects/local/live/runs/live/history").json()
-    logged = [row["clock"] for row in history["rows"] if row["clock"]]
+    logged = [row["values"]["clock"] for row in history["rows"] if row["values"]["clock"]]
     waits = sorted(
         next(at for told, at in seen if told >= value) - base - value
         for value in logged

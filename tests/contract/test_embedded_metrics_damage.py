@@ -79,11 +79,11 @@ def test_a_writer_counts_as_stored_up_to_a_damaged_piece_and_is_asked_for_the_re
     for opening in range(2):
         caplog.clear()
         store = EmbeddedMetricStore(tmp_path)
+        assert store.stored(hurt.run, "w-1") == Stored(next=hurt.edges[5], points=2)
         (warning,) = told(caplog)
         named = ("'w-1'", "local/digits/run-1", "piece 6", str(tmp_path / "log.db"))
         for part in (*named, f"up to byte {hurt.edges[5]}"):
             assert part in warning
-        assert store.stored(hurt.run, "w-1") == Stored(next=hurt.edges[5], points=2)
         assert steps_and_values(store, hurt.run, "loss") == [(0, 0.0), (1, 1.0)]
         assert steps_and_values(store, sound.run, "loss") == [(0, 1.0), (1, 2.0)]
         (behind,) = store.append([pieces[-1]])
@@ -106,8 +106,8 @@ def test_a_writer_counts_as_stored_up_to_a_damaged_piece_and_is_asked_for_the_re
     EmbeddedMetricStore(tmp_path).close()
     caplog.clear()
     store = EmbeddedMetricStore(tmp_path)
-    assert told(caplog) == []
     assert steps_and_values(store, hurt.run, "loss") == expected
+    assert told(caplog) == []
     store.close()
 
 
@@ -155,9 +155,9 @@ def test_a_writer_whose_declared_keys_are_damaged_is_named_and_stops_no_other(
     store.close()
     damage(tmp_path, "log.db", "declared", "frames")
     store = EmbeddedMetricStore(tmp_path)
-    (warning,) = told(caplog)
     (answer,) = store.append([hurt.piece()])
     assert isinstance(answer, DamageError)
+    (warning,) = told(caplog)
     with pytest.raises(DamageError) as caught:
         store.keys(hurt.run)
     for message in (warning, str(answer), str(caught.value)):

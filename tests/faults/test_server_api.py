@@ -7,6 +7,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -385,7 +386,36 @@ def test_history_pages_follow_one_another(server: ServerProcess, project: str) -
         cursor = f"&cursor={page['next']}"
     assert [row["step"] for row in rows] == [step for step in range(2, 9) for _ in range(2)]
     only = server.get(f"{BASE}/{project}/runs/r1/history?keys=w-2&limit=2").json["rows"]
-    assert [set(row) for row in cast(list[JsonObject], only)] == [{"step", "time", "w-2"}] * 2
+    found = cast(list[JsonObject], only)
+    assert [set(row) for row in found] == [{"step", "time", "values"}] * 2
+    assert [row["values"] for row in found] == [{"w-2": 1.0}] * 2
+
+
+def test_a_metric_called_step_or_time_hides_nothing_and_is_not_hidden(
+    server: ServerProcess, project: str
+) -> None:
+    logged: dict[str, float | str] = {
+        **{"step": 0.5, "time": "noon", "values": 2.0},
+        **{"metric:step": 3.0, "metric:metric:time": 4.0, "metric:loss": 5.0, "steps": 6.0},
+    }
+    builder = SpoolBuilder(RunRef("local", project, "r1"), started_ns=9 * SECOND_NS)
+    builder.log(logged, step=7)
+    server.send_spool(builder)
+    (row,) = cast(list[JsonObject], server.get(f"{BASE}/{project}/runs/r1/history").json["rows"])
+    assert (row["step"], row["values"]) == (7, logged)
+    run = Api(server.url).run(f"{project}/r1")
+    (flat,) = run.history()
+    time = flat.pop("time")
+    assert isinstance(time, datetime)
+    assert time.tzinfo is not None
+    assert flat == {
+        **{"step": 7, "metric:step": 0.5, "metric:time": "noon", "values": 2.0},
+        **{"metric:metric:step": 3.0, "metric:metric:metric:time": 4.0},
+        **{"metric:loss": 5.0, "steps": 6.0},
+    }
+    (only,) = run.scan_history(["step"])
+    assert set(only) == {"step", "time", "metric:step"}
+    assert list(run.scan_history(["metric:time"])) == []
 
 
 def test_big_answers_are_compressed_when_asked(server: ServerProcess, project: str) -> None:

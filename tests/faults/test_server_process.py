@@ -172,8 +172,17 @@ def test_a_taken_port_a_used_folder_and_a_useless_one_are_told(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     useless = ServerProcess(tmp_path / "home", arguments=["--data", str(tmp_path / "file")])
     code, said = useless.refuse()
-    assert code == 3
+    assert code == 1
     assert said.startswith("runlore: cannot use the data folder")
+    for name, content in (("history", ""), ("catalog.db/x", ""), ("history/log.db/x", "")):
+        path = tmp_path / name.replace("/", "-") / name
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+        folder = tmp_path / name.replace("/", "-")
+        spoiled = ServerProcess(tmp_path / "home", arguments=["--data", str(folder)])
+        code, said = spoiled.refuse()
+        assert (code, said.count("\n")) == (1, 1), said
+        assert said.startswith(f"runlore: cannot use the data folder {str(folder)!r}")
     for arguments, word in (
         (["--port", "70000"], "0 to 65535"),
         (["--host", "no.such.host.invalid"], "--host"),

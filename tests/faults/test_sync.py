@@ -1,5 +1,6 @@
 """`runlore sync` with a real server: offline runs, damaged files, absent servers, twice."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -246,8 +247,21 @@ def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
     assert world.sync().returncode == 0
     run = "/api/v1/projects/local/faults/runs/unwanted"
     assert real_server.request("DELETE", run).status in (200, 204)
-    done = world.sync(str(world.home / "spool"))
-    assert "nothing new" in done.stdout
+    path = next(world.home.rglob("*.rlspool"))
+    for _ in range(2):
+        done = world.sync(str(world.home / "spool"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == (
+            f"runlore: 1 run for {real_server.url}\n"
+            "  local/faults/unwanted  deleted on the server\n"
+            f"    {path.name}: the run was deleted on {real_server.url}; remove this file, or "
+            f"bring it to another server with 'runlore sync {path} --url ADDRESS'\n"
+            "runlore: everything else is delivered\n"
+        )
+        # Without a folder to name it, it is no other server's either.
+        assert world.sync().stdout == done.stdout
+    (line,) = world.sync("--json").stdout.splitlines()
+    assert json.loads(line)["is_deleted"] is True
     for ack in world.home.rglob("*.ack"):
         ack.unlink()
     for _ in range(2):
@@ -255,3 +269,75 @@ def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
         assert (done.returncode, done.stderr) == (0, "")
         assert f"the run was deleted on {real_server.url}" in done.stdout
         assert "waits" not in done.stdout
+
+
+def test_a_run_deleted_when_half_of_it_was_delivered_stays_that_servers(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path / "a") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            begin_at(world, server, "half-deleted")
+            server.start()
+            run = "/api/v1/projects/local/two/runs/half-deleted"
+            assert server.request("DELETE", run).status == 200
+            for _ in range(2):
+                done = world.sync()
+                assert (done.returncode, done.stderr) == (0, "")
+                assert "deleted on the server" in done.stdout
+                assert "left out" not in done.stdout
+        finally:
+            world.close()
+
+
+def test_what_a_server_lost_of_a_delivered_spool_is_sent_again(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "a") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            world.run("import runlore\nrun = runlore.init(id='one', project='two')")
+            world.settle()
+            server.stop()
+            shutil.copytree(tmp_path / "a" / "server", tmp_path / "backup")
+            server.start()
+            world.run(
+                "import runlore\nrun = runlore.init(id='two', project='two')\n"
+                "for step in range(100):\n    run.log({'loss': step})\n"
+            )
+            world.settle()
+            assert rows_at(server, "two") == list(range(100))
+            server.stop()
+            shutil.rmtree(tmp_path / "a" / "server")
+            shutil.copytree(tmp_path / "backup", tmp_path / "a" / "server")
+            server.start()
+            done = world.sync()
+            assert (done.returncode, done.stderr) == (0, "")
+            assert rows_at(server, "two") == list(range(100))
+            assert "two/one  0 points · nothing new" in done.stdout
+        finally:
+            world.close()
+
+
+def test_what_is_wrong_here_ends_sync_with_exit_code_1(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "held")
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = world.sync()
+    assert done.returncode == 1
+    assert "another sync is at work on it" in done.stdout
+    assert world.sync().returncode == 0
+
+
+def test_a_key_that_is_refused_ends_sync_with_exit_code_1(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "a", host="0.0.0.0") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            an_offline_spool(world, "locked-out")
+            done = world.sync(RUNLORE_API_KEY="wrong")
+            assert done.returncode == 1
+            assert "refuses the key" in done.stdout
+            key = (tmp_path / "a" / "server" / "key").read_text().strip()
+            assert world.sync(RUNLORE_API_KEY=key).returncode == 0
+        finally:
+            world.close()

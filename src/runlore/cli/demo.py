@@ -101,12 +101,12 @@ class Demo:
         """Tell whether a training is still at work.
 
         Raises:
-            UnavailableError: one of them failed.
+            UsageError: one of them failed.
         """
         codes = [training.poll() for training in self._trainings]
         for network, code in zip(NETWORKS, codes, strict=True):
             if code:
-                raise UnavailableError(
+                raise UsageError(
                     f"the training {network.name} ended with exit code {code}; "
                     f"see {self._home / 'demo' / network.name}.log"
                 )

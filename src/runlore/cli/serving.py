@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from runlore import settings
 from runlore.cli.console import emit
+from runlore.cli.logs import logging_beside
 from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.staging import staging_roots
 from runlore.sdk.sync import own_folders, waiting_writers
@@ -65,6 +66,11 @@ def plain_options(arguments: Sequence[str]) -> ServeOptions | None:
 
 def serve(options: ServeOptions) -> None:
     """Serve until a signal asks to end."""
+    with logging_beside():
+        _serve(options)
+
+
+def _serve(options: ServeOptions) -> None:
     host, port, data, public_url = options
     # What is loaded at the start stays: looking through it for garbage again and again takes a
     # fifteenth of the start, and later of every pass of the collector.

@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from runlore import settings as settings_table
+from runlore.cli.console import EXIT_SERVER, EXIT_USE
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
 from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
-
-EXIT_SERVER = 3
 
 
 def sync(
@@ -63,8 +62,10 @@ def sync(
             print(f"runlore: {trouble}", file=sys.stderr)  # noqa: T201
     else:
         typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
-    if troubles or any(delivery.trouble for _, delivery in deliveries):
+    if any(delivery.is_away for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
+    if troubles or any(delivery.trouble for _, delivery in deliveries):
+        raise typer.Exit(EXIT_USE)
 
 
 def as_line(url: str, delivery: Delivery) -> str:
@@ -127,6 +128,8 @@ def _one_run(found: Sequence[Delivery]) -> str:
     if len(found) > 1:
         parts.append(_count(len(found), "writer"))
     sent = sum(delivery.sent for delivery in found)
+    if all(delivery.is_deleted for delivery in found):
+        return "deleted on the server"
     parts.append(f"{_bytes(sent)} delivered" if sent else "nothing new")
     return " · ".join(parts)
 

@@ -3,7 +3,9 @@
 import gzip
 import http.client
 import json
+import re
 import struct
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,10 @@ _PAGE = 200
 _ROWS = 5000
 _SERIES_HEAD = struct.Struct("<4sII4x")
 _SERIES_TYPE = "application/vnd.runlore.series"
+# What Python turns into an integer has at most 4,300 digits.
+_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
+_METRIC = "metric:"
+_ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +116,16 @@ class Api:
         query: Mapping[str, str | Sequence[str]] | None = None,
         body: JsonObject | None = None,
     ) -> JsonObject:
-        content: JsonValue = json.loads(self._bytes(method, path, query=query, body=body))
+        text = self._bytes(method, path, query=query, body=body)
+        try:
+            content: JsonValue = json.loads(text)
+        except ValueError:
+            content = None
         if not isinstance(content, dict):
-            raise UnavailableError(f"expected a JSON object from {self.url}, got another value")
+            raise UnavailableError(
+                f"expected a JSON object from {self.url}, got {text[:80]!r}; "
+                "is this the address of a Runlore server?"
+            )
         return content
 
     def _bytes(
@@ -160,7 +173,7 @@ class Api:
             content = answer.read()
             if answer.headers.get("Content-Encoding") == "gzip":
                 content = gzip.decompress(content)
-        except (OSError, EOFError, http.client.HTTPException) as error:
+        except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
             raise UnavailableError(
                 f"no answer from {self.url}: {error or type(error).__name__}; "
                 "is it running? 'runlore serve' starts one, RUNLORE_URL names another"
@@ -200,12 +213,12 @@ class ApiRun:
     @property
     def config(self) -> JsonObject:
         """The configuration."""
-        return cast(JsonObject, _unplain(self._content["config"]))
+        return _unplain_object(self._content["config"])
 
     @property
     def summary(self) -> JsonObject:
         """The last value of each key, or what its definition asks for."""
-        return cast(JsonObject, _unplain(self._content["summary"]))
+        return _unplain_object(self._content["summary"])
 
     @property
     def tags(self) -> list[str]:
@@ -261,8 +274,13 @@ class ApiRun:
     ) -> Iterator[dict[str, Value | datetime]]:
         """Yield rows by step: `step`, `time` and the keys that were logged.
 
+        `step` and `time` are the row's own. A metric that was logged under one of these names
+        stands beside them as `metric:step` or `metric:time`; one that was itself logged as
+        `metric:step` stands as `metric:metric:step`, and so on, so that none hides another.
+
         Args:
-            keys: only these, and only rows that hold one of them; None yields all.
+            keys: only these metrics, by the names under which they were logged, and only rows
+                that hold one of them; None yields all.
             start: the first step.
             stop: the step before which to stop.
         """
@@ -280,9 +298,7 @@ class ApiRun:
                 "GET", self._path("history"), query={**asked, "cursor": str(cursor)}
             )
             for row in _objects(answer, "rows"):
-                time = datetime.fromisoformat(str(row.pop("time")))
-                values = {key: cast(Value, _unplain(value)) for key, value in row.items()}
-                yield {**values, "time": time}
+                yield _row(row)
             cursor = answer.get("next")
 
     def history(self, keys: Sequence[str] | None = None) -> list[dict[str, Value | datetime]]:
@@ -362,6 +378,20 @@ def _project(content: JsonObject) -> ApiProject:
     )
 
 
+def _row(content: JsonObject) -> dict[str, Value | datetime]:
+    values = cast(JsonObject, content["values"])
+    return {
+        "step": cast(int, content["step"]),
+        "time": datetime.fromisoformat(str(content["time"])),
+        **{_row_name(key): cast(Value, _unplain(value)) for key, value in values.items()},
+    }
+
+
+def _row_name(key: str) -> str:
+    """Name a metric in a row, apart from the row's own step and time and from all others."""
+    return f"{_METRIC}{key}" if _ROW_OWN.fullmatch(key) else key
+
+
 def _objects(answer: JsonObject, name: str) -> list[JsonObject]:
     return cast(list[JsonObject], answer[name])
 
@@ -376,10 +406,15 @@ def _plain(value: JsonValue) -> JsonValue:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def _unplain_object(value: JsonValue) -> JsonObject:
+    # A name of the user's own, even "$number", is never a number's.
+    return {key: _unplain(one) for key, one in cast(JsonObject, value).items()}
+
+
 def _unplain(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         name = value.get("$number") if len(value) == 1 else None
-        if isinstance(name, str):
+        if isinstance(name, str) and _NUMBER.fullmatch(name):
             return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
         return {key: _unplain(one) for key, one in value.items()}
     return [_unplain(one) for one in value] if isinstance(value, list) else value

@@ -78,7 +78,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
             return _garbage(answer, url, offset, length)
         points = body.get("points")
         assert isinstance(reached, int)
-        if answer.status == 200 and reached == offset:
+        if answer.status == 200 and reached == offset and length:
             return Verdict(
                 server=server,
                 is_trouble=True,

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 
 PATIENCE_SECONDS = 5.0
+_REFUSALS = (400, 401, 403, 413, 415, 422)
+"""Answers with which a server that works refuses a key or a piece."""
 SETTLE_SECONDS = 10.0
 
 
@@ -51,6 +54,8 @@ class Delivery(NamedTuple):
         is_ended: whether the stream says that nothing follows.
         notice: what is odd about the file, as a sentence, or None.
         trouble: why the server did not take all that is good, or None.
+        is_away: whether the trouble is that the server is away, busy or failing.
+        is_deleted: whether the run was deleted on the server.
     """
 
     path: str
@@ -63,6 +68,8 @@ class Delivery(NamedTuple):
     is_ended: bool = False
     notice: str | None = None
     trouble: str | None = None
+    is_away: bool = False
+    is_deleted: bool = False
 
 
 class Extent(NamedTuple):
@@ -183,8 +190,6 @@ class Syncer:
                     is_ended=is_noted or extent.last_kind in ENDS,
                     notice=extent.notice,
                 )
-                if start >= extent.end:
-                    return found
                 return self._post_all(file.fileno(), target, extent, found)
         except (DamageError, UsageError) as error:
             return Delivery(path, None, name, size, notice=f"not delivered: {error}")
@@ -209,10 +214,14 @@ class Syncer:
         at, sent, limit = found.reached, 0, PIECE_BYTES
         points, server, trouble = found.points, None, None
         patient_until = time.monotonic() + (0.0 if self._is_given_up else PATIENCE_SECONDS)
-        is_deleted = False
-        while at < extent.end and trouble is None:
-            data = read_piece(fd, at, min(limit, extent.end - at))
-            if not data:
+        # With nothing to send an empty piece asks whether the server still has it all: the run
+        # may be deleted there, or an older backup be in the server's place.
+        is_asking, is_away = at >= extent.end, False
+        if is_asking and (self._is_given_up or not self._identity):
+            return found
+        while (at < extent.end or is_asking) and trouble is None:
+            data = b"" if is_asking else read_piece(fd, at, min(limit, extent.end - at))
+            if not data and not is_asking:
                 trouble = f"the server wants byte {at}, which is not in this file"
                 break
             body, encoding = self._encoder.encode(data)
@@ -220,9 +229,16 @@ class Syncer:
             try:
                 answer = self._server.post(target, body, encoding, offset=at)
             except UnavailableError as error:
-                trouble = self._wait(str(error), None, patient_until)
+                if is_asking:
+                    self._is_given_up = True
+                    return found
+                trouble, is_away = self._wait(str(error), None, patient_until), True
                 continue
             verdict = judge(answer, url=self.url, offset=at, length=len(data), tail=2**63)
+            if is_asking and (verdict.is_trouble or verdict.is_too_large):
+                return found
+            is_asking = False
+            is_away = answer.status not in _REFUSALS
             if verdict.is_refusal:
                 trouble = verdict.error
                 continue
@@ -239,13 +255,18 @@ class Syncer:
                 at = verdict.next
             server = verdict.server or server
             points = verdict.points if verdict.points is not None else points
-            is_deleted = verdict.is_deleted
             if verdict.is_deleted:
-                found = found._replace(notice=verdict.error)
+                # Asked for already: without it this spool would look like another server's.
+                server = server or self._identity or None
+                found = found._replace(
+                    is_deleted=True,
+                    notice=f"{verdict.error}; remove this file, or bring it to another server "
+                    f"with 'runlore sync {shlex.quote(found.path)} --url ADDRESS'",
+                )
                 break
             if verdict.stop:
                 trouble = verdict.error
-        if server is not None or is_deleted:
+        if server is not None or found.is_deleted:
             with suppress(OSError):
                 write_disk_ack(
                     found.path,
@@ -253,9 +274,15 @@ class Syncer:
                     server=server,
                     next_byte=at,
                     points=points or 0,
-                    is_finished=is_deleted or (found.is_ended and at >= extent.end),
+                    is_finished=found.is_deleted or (found.is_ended and at >= extent.end),
                 )
-        return found._replace(sent=sent, reached=at, points=points, trouble=trouble)
+        return found._replace(
+            sent=sent,
+            reached=at,
+            points=points,
+            trouble=trouble,
+            is_away=is_away and trouble is not None,
+        )
 
     def _wait(self, error: str, seconds: float | None, until: float) -> str | None:
         """Wait before the next try; return the trouble when patience is at its end."""

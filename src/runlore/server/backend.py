@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runlore.errors import ConflictError, UnavailableError
+from runlore.errors import ConflictError, UnavailableError, UsageError
 from runlore.server.live import LiveBus
 from runlore.services.ingest import Ingest
 from runlore.services.runs import Runs
@@ -40,17 +40,14 @@ def open_folder(folder: Path) -> Backend:
 
     Raises:
         ConflictError: another server has it open.
-        UsageError: a newer Runlore has written it.
-        UnavailableError: it cannot be read or written.
+        UsageError: it cannot be read or written, or a newer Runlore has written it.
+        DamageError: what it holds is not what was written.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise UnavailableError(
-            f"cannot use the data folder {str(folder)!r}: {error.strerror}; "
-            "mend that or choose another with --data"
-        ) from error
+        raise _useless(folder, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -63,6 +60,9 @@ def open_folder(folder: Path) -> Backend:
         catalog = EmbeddedRunStore(folder / "catalog.db")
         metrics = EmbeddedMetricStore(folder / "history")
         return open_backend(metrics, catalog, lock=lock)
+    except OSError as error:
+        os.close(lock)
+        raise _useless(folder, error) from error
     except BaseException:
         os.close(lock)
         raise
@@ -75,6 +75,13 @@ def open_backend(metrics: MetricStore, catalog: RunStore, *, lock: int | None = 
     runs = Runs(catalog, metrics, ingest, tell=live.tell)
     return Backend(
         metrics=metrics, catalog=catalog, ingest=ingest, runs=runs, live=live, lock=lock
+    )
+
+
+def _useless(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot use the data folder {str(folder)!r}: {error.strerror or error}; "
+        "mend that or choose another with --data"
     )
 
 

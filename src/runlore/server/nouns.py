@@ -164,10 +164,18 @@ class SeriesList(msgspec.Struct, frozen=True, kw_only=True):
     columns: list[str]
 
 
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one writer logged together at one step."""
+
+    step: int
+    time: datetime
+    values: dict[str, object]
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of a run; `next` is the cursor of the next page."""
 
-    rows: list[dict[str, object]]
+    rows: list[Row]
     next: str | None
 
 

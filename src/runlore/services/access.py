@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from runlore.errors import UnavailableError
+from runlore.errors import UsageError
 
 _PREFIX = "rl_"
 
@@ -34,7 +34,7 @@ def shared_key(path: Path) -> tuple[str, bool]:
     The file is readable by its user alone.
 
     Raises:
-        UnavailableError: the file cannot be read or made.
+        UsageError: the file cannot be read or made.
     """
     try:
         kept = path.read_text().strip() if path.exists() else ""
@@ -49,7 +49,7 @@ def shared_key(path: Path) -> tuple[str, bool]:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise UnavailableError(
+        raise UsageError(
             f"cannot keep the key in {str(path)!r}: {error.strerror}; "
             "look at the disk's free space and at who may write there"
         ) from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 from runlore.core.run import RunRef
@@ -32,6 +33,9 @@ MAX_WAITING_BYTES = 256 * 1024 * 1024
 MAX_WAITING = 4096
 _BATCH_BYTES = 64 * 1024 * 1024
 _FLUSH_SECONDS = 2.0
+_START_SECONDS = 1.0
+_RECOUNT_SECONDS = 0.1
+_RECOUNTED_AT_ONCE = 25
 _SETTLED_AFTER_NS = 60 * 1_000_000_000
 _REMEMBERED = 100_000
 
@@ -104,8 +108,10 @@ class Ingest:
         self._touch_lock = threading.Lock()
         self._touched: dict[RunRef, dict[str, _Touch]] = {}
         self._unsettled: dict[RunRef, int] = {}
+        # Runs that a crash left unsettled: the catalog's counts may be behind the metric store's.
+        # Counted a few at a time, so that a start takes as long for many as for none.
+        self._uncounted = dict.fromkeys(runs.unsettled())
         self._closed = False
-        self._recount()
         self._thread = threading.Thread(target=self._run, name="runlore-commit", daemon=True)
         self._thread.start()
 
@@ -130,6 +136,8 @@ class Ingest:
 
     def overlay(self, record: RunRecord) -> RunRecord:
         """Return a run with what came since it was last written to the catalog."""
+        if record.ref in self._uncounted:
+            record = _recounted(self._counts(record), record)
         with self._touch_lock:
             touches = dict(self._touched.get(record.ref, ()))
         return _touch(record, touches) if touches else record
@@ -150,6 +158,7 @@ class Ingest:
             with self._touch_lock:
                 self._touched.pop(run, None)
                 self._unsettled.pop(run, None)
+            self._uncounted.pop(run, None)
         self._tell([Change(run, "deleted")])
         return freed
 
@@ -164,23 +173,28 @@ class Ingest:
 
     def _run(self) -> None:
         flush_at = time.monotonic() + _FLUSH_SECONDS
+        # The rest of the server's start comes first.
+        recount_at = time.monotonic() + _START_SECONDS
         is_ending = False
         while not is_ending:
-            jobs, is_ending = self._next_batch(flush_at)
+            next_at = min(flush_at, recount_at) if self._uncounted else flush_at
+            jobs, is_ending = self._next_batch(next_at)
             if jobs:
                 self._commit(jobs)
             if is_ending or time.monotonic() >= flush_at:
                 self._flush(is_ending=is_ending)
                 flush_at = time.monotonic() + _FLUSH_SECONDS
+            if is_ending or time.monotonic() >= recount_at:
+                recount_at = time.monotonic() + self._recount_some()
 
-    def _next_batch(self, flush_at: float) -> tuple[list[_Job], bool]:
+    def _next_batch(self, next_at: float) -> tuple[list[_Job], bool]:
         """Take what is queued now, waiting for the first job alone."""
         jobs: list[_Job] = []
         size = 0
-        has_work = bool(self._touched) or bool(self._unsettled)
+        has_work = bool(self._touched) or bool(self._unsettled) or bool(self._uncounted)
         try:
             job = self._jobs.get(
-                timeout=max(0.0, flush_at - time.monotonic()) if has_work else None
+                timeout=max(0.0, next_at - time.monotonic()) if has_work else None
             )
             while job is not None:
                 jobs.append(job)
@@ -342,7 +356,8 @@ class Ingest:
         before_ns = time.time_ns() - _SETTLED_AFTER_NS
         silent = {run for run, at in self._unsettled.items() if is_ending or at < before_ns}
         changes: dict[RunRef, RunChange] = {
-            run: partial(_settled, run, run not in silent) for run in {*self._touched, *silent}
+            run: partial(_settled, run, run not in silent or run in self._uncounted)
+            for run in {*self._touched, *silent}
         }
         try:
             with self._stores_lock:
@@ -354,15 +369,33 @@ class Ingest:
         for run in silent:
             del self._unsettled[run]
 
-    def _recount(self) -> None:
-        """Bring the counts of runs that a crash left unsettled up to the metric store's."""
-        counts: dict[RunRef, RunChange] = {}
-        for run in self._runs.unsettled():
-            record = self._runs.get(run)
-            points = {w: self._metrics.stored(run, w).points for w in record.writers}
-            counts[run] = partial(_recounted, run, points)
-        if counts:
-            self._runs.change(counts)
+    def _recount_some(self) -> float:
+        """Bring the counts of a few runs that a crash left unsettled up to the metric store's.
+
+        Returns:
+            The seconds until the next few.
+        """
+        try:
+            with self._stores_lock:
+                some = list(islice(self._uncounted, _RECOUNTED_AT_ONCE))
+                if some:
+                    self._change(dict.fromkeys(some, self._recount))
+                for run in some:
+                    del self._uncounted[run]
+        except RunloreError as error:
+            _log.warning("runs wait for their points to be counted: %s", error)
+            return _FLUSH_SECONDS
+        return _RECOUNT_SECONDS
+
+    def _recount(self, found: RunRecord | None) -> RunRecord:
+        if found is None:
+            raise AssertionError("the catalog named a run that it does not have")
+        counted = _recounted(self._counts(found), found)
+        return replace(counted, unsettled=found.ref in self._unsettled)
+
+    def _counts(self, record: RunRecord) -> dict[str, int]:
+        """Return the points of each writer, as the metric store has them."""
+        return {w: self._metrics.stored(record.ref, w).points for w in record.writers}
 
 
 def _touch_then(
@@ -403,13 +436,12 @@ def _settled(run: RunRef, is_unsettled: bool, found: RunRecord | None) -> RunRec
     return replace(_present(run, found), unsettled=is_unsettled)
 
 
-def _recounted(run: RunRef, points: dict[str, int], found: RunRecord | None) -> RunRecord:
-    record = _present(run, found)
+def _recounted(points: dict[str, int], record: RunRecord) -> RunRecord:
     writers = {
         name: replace(writer, points=points.get(name, writer.points))
         for name, writer in record.writers.items()
     }
-    return replace(record, writers=writers, unsettled=False)
+    return replace(record, writers=writers)
 
 
 def _present(run: RunRef, found: RunRecord | None) -> RunRecord:

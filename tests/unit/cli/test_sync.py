@@ -14,6 +14,7 @@ def a_delivery(
     sent: int = 0,
     notice: str | None = None,
     trouble: str | None = None,
+    is_deleted: bool = False,
 ) -> Delivery:
     return Delivery(
         path=f"/spool/{run}/w1.rlspool",
@@ -24,6 +25,7 @@ def a_delivery(
         sent=sent,
         notice=notice,
         trouble=trouble,
+        is_deleted=is_deleted,
     )
 
 
@@ -85,4 +87,22 @@ def test_spools_of_another_server_are_left_out_and_counted() -> None:
     assert said == (
         "runlore: 2 spools left out, begun by another server at http://lab:7333; "
         "to deliver such here too, name the folder"
+    )
+
+
+def test_a_run_that_was_deleted_on_the_server_is_not_called_delivered() -> None:
+    notice = f"the run was deleted on {URL}; remove this file"
+    said = summary(
+        [
+            (URL, a_delivery(points=40, notice=notice, is_deleted=True)),
+            (URL, a_delivery("p2m4c7q", points=5)),
+        ],
+        ["/spool"],
+    )
+    assert said == (
+        "runlore: 2 runs for http://127.0.0.1:7333\n"
+        "  local/digits/k3f9x2ab  deleted on the server\n"
+        "    w1.rlspool: the run was deleted on http://127.0.0.1:7333; remove this file\n"
+        "  local/digits/p2m4c7q   5 points · nothing new\n"
+        "runlore: everything else is delivered"
     )

@@ -22,6 +22,7 @@ from runlore.services.ingest import Change, Ingest, Receipt
 from runlore.store.metrics import SpoolPiece, Stored
 from runlore.store.runs import RunRecord
 from runlore.testing.metrics import ReferenceMetricStore
+from runlore.testing.processes import until
 from runlore.testing.runs import ReferenceRunStore
 from runlore.testing.spools import SECOND_NS, SpoolBuilder, a_run
 from runlore.wire import spool
@@ -203,7 +204,36 @@ def test_counts_that_a_crash_left_behind_are_counted_again(stores: Stores) -> No
     send(stores, a_spool(4))
     assert stores.runs.get(RUN).points == 0
     stores.open()
-    assert stores.runs.get(RUN).points == 4
+    assert stores.ingest.overlay(stores.runs.get(RUN)).points == 4
+    until(lambda: stores.runs.get(RUN).points == 4)
+
+
+def test_what_comes_before_the_counts_are_brought_up_is_counted_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of the process that is gone nothing writes later.
+    monkeypatch.setattr(ingest_module, "_FLUSH_SECONDS", 3600.0)
+    stores = Stores()
+    send(stores, a_spool(4))
+    other = a_spool(5, writer="w-2")
+    send(stores, other)
+    stores.open()
+    done = len(other.frames)
+    other.log({"loss": 1.0}, step=99)
+    assert send(stores, other, first=done).points == 6
+    assert stores.ingest.overlay(stores.runs.get(RUN)).points == 10
+    stores.ingest.close()
+    assert stores.runs.get(RUN).points == 10
+    assert stores.runs.unsettled() == []
+
+
+def test_a_run_deleted_before_its_counts_are_brought_up_stays_deleted(stores: Stores) -> None:
+    send(stores, a_spool(4))
+    stores.open()
+    stores.ingest.delete(RUN)
+    stores.ingest.close()
+    with pytest.raises(DeletedError):
+        stores.runs.get(RUN)
 
 
 def test_readers_see_counts_before_they_are_written(stores: Stores) -> None:

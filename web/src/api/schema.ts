@@ -220,9 +220,7 @@ export interface components {
         };
         /** History */
         History: {
-            rows: {
-                [key: string]: unknown;
-            }[];
+            rows: components["schemas"]["Row"][];
             next: string | null;
         };
         /** Key */
@@ -289,6 +287,15 @@ export interface components {
         /** Projects */
         Projects: {
             projects: components["schemas"]["Project"][];
+        };
+        /** Row */
+        Row: {
+            step: number;
+            /** Format: date-time */
+            time: string;
+            values: {
+                [key: string]: unknown;
+            };
         };
         /** Run */
         Run: {

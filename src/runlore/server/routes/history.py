@@ -10,7 +10,7 @@ from litestar.params import Parameter
 from runlore.core.run import run_ref
 from runlore.errors import UsageError
 from runlore.server.backend import Backend
-from runlore.server.nouns import History, at, plain, shown
+from runlore.server.nouns import History, Row, at, plain
 from runlore.services.runs import MAX_ROWS
 from runlore.store.metrics import HistoryRow
 
@@ -29,7 +29,7 @@ async def read_history(
     limit: Annotated[int, Parameter(ge=1, le=MAX_ROWS)] = 1000,
     cursor: str | None = None,
 ) -> History:
-    """Return merged rows in the order of steps, each with `step`, `time` and its keys."""
+    """Return merged rows in the order of steps, each with `step`, `time` and its values by key."""
     ref = run_ref(owner, project, run)
     after = _place(cursor)
 
@@ -43,10 +43,9 @@ async def read_history(
     return await to_thread(read)
 
 
-def _row(row: HistoryRow) -> dict[str, object]:
-    # Written last: a metric that is itself called step or time gives way.
-    values = {shown(key): plain(value) for key, value in row.values.items()}
-    return {**values, "step": row.step, "time": at(row.time_ns)}
+def _row(row: HistoryRow) -> Row:
+    values = {key: plain(value) for key, value in row.values.items()}
+    return Row(step=row.step, time=at(row.time_ns), values=values)
 
 
 def _place(cursor: str | None) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from runlore.errors import (
 )
 from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_histories import Histories
-from runlore.store.embedded.metrics_load import load
+from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
     ALIVE,
     PURGED,
@@ -65,10 +65,11 @@ class EmbeddedMetricStore:
             undo.callback(self._histories.close)
             self._memory = Memory()
             # The log's lock protects these two, the decoders and `_log_seq` as well.
-            self._projects, self._numbers = load(self._log, self._histories, self._memory)
+            self._projects, self._numbers = load(self._log, self._memory)
+            self._waker = Waker(self._log, self._histories, self._memory)
             self._log_seq = self._log.last_seq
             self._purge_the_buried()
-            self._packer = Packer(self._log, self._histories, self._memory)
+            self._packer = Packer(self._log, self._histories, self._memory, self._waker)
             self._files = undo.pop_all()
 
     def append(self, pieces: Sequence[SpoolPiece]) -> list[Stored | Exception]:
@@ -95,6 +96,7 @@ class EmbeddedMetricStore:
 
     def stored(self, run: RunRef, writer: str) -> Stored:
         """Tell how far a writer is stored."""
+        self._waker.wake(run)
         with self._memory.changed:
             known = self._memory.runs.get(run)
             found = known.writers.get(writer) if known is not None else None
@@ -148,6 +150,7 @@ class EmbeddedMetricStore:
                 return
             if known.state != ALIVE:
                 raise DeletedError(f"run {run} was deleted; log to a new run")
+            self._waker.wake_locked(known)
             rewind = Rewind(step, {w.id: w.progress.next for w in known.writers.values()})
             self._log.add_rewind(known.id, rewind)
             with self._memory.changed:
@@ -196,6 +199,11 @@ class EmbeddedMetricStore:
         if run is not None and run.state != ALIVE:
             return DeletedError(f"run {piece.run} was deleted; log to a new run")
         writer = run.writers.get(piece.writer) if run is not None else None
+        if writer is not None and writer.waiting:
+            try:
+                self._waker.wake_writer(writer)
+            except UnavailableError as error:
+                return error
         writer = writer or batch.names.get((piece.run, piece.writer))
         progress = batch.progress(writer)
         if piece.offset > progress.next:
@@ -283,6 +291,7 @@ class EmbeddedMetricStore:
     @contextmanager
     def _view(self, ref: RunRef) -> Iterator[RunView | None]:
         """Take a snapshot of a run; None of one that is unknown or deleted."""
+        self._waker.wake(ref)
         with self._memory.changed:
             self._memory.check_open()
             run = self._memory.runs.get(ref)

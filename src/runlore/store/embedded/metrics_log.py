@@ -43,12 +43,11 @@ class Rewind(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A committed piece of a stream: its frames up to byte `stop`, still sealed."""
+    """A committed piece of a writer's stream: its frames up to byte `stop`."""
 
     seq: int
     writer: int
     stop: int
-    body: bytes
 
 
 @dataclass(kw_only=True)
@@ -193,9 +192,14 @@ class Log:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the pieces in the order of their commits."""
-        rows = self._db.execute("SELECT seq, writer, stop, body FROM piece ORDER BY seq")
-        for row in rows:
+        for row in self._db.execute("SELECT seq, writer, stop FROM piece ORDER BY seq"):
             yield Piece(*row)
+
+    def body(self, seq: int) -> bytes:
+        """Return the sealed bytes of a piece."""
+        with translated(self.path):
+            (body,) = self._db.execute("SELECT body FROM piece WHERE seq = ?", (seq,)).fetchone()
+        return bytes(body)
 
     def declared(self, writer: int, name: str) -> list[bytes]:
         """Return the frames in which a writer declared keys and key sets.

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from runlore.errors import DamageError, RunloreError
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_history import Packing
+from runlore.store.embedded.metrics_load import Waker
 from runlore.store.embedded.metrics_log import ALIVE, Log
 from runlore.store.embedded.metrics_tail import PACK_IDLE_S, Memory, TailPiece, Writer, is_due
 
 _PACK_AT_ONCE_BYTES = 8 * 1024 * 1024
+_PACK_AT_ONCE_WRITERS = 64
 _FORGET_PIECES = 256
 _RETRY_S = 1.0
+_START_S = 1.0
+_WAKE_S = 0.05
+_WAKE_PIECES = 64
+_WAKE_BELOW_BYTES = 64 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
@@ -28,10 +34,11 @@ class Packer:
         busy: held while history files are written; taken before the locks of log and memory.
     """
 
-    def __init__(self, log: Log, histories: Histories, memory: Memory) -> None:
+    def __init__(self, log: Log, histories: Histories, memory: Memory, waker: Waker) -> None:
         self._log = log
         self._histories = histories
         self._memory = memory
+        self._waker = waker
         self.busy = threading.Lock()
         self._told: list[str] = []
         self._thread = threading.Thread(
@@ -42,6 +49,8 @@ class Packer:
     def settle(self) -> None:
         """Pack everything that is stored now, and clean the log."""
         memory = self._memory
+        while self._wake_next():
+            pass
         with memory.changed:
             writers = [w for run in memory.runs.values() for w in run.writers.values() if w.tail]
         for writer in writers:
@@ -55,7 +64,13 @@ class Packer:
 
     def _pack_forever(self) -> None:
         memory = self._memory
+        with memory.changed:
+            if memory.asleep:
+                # The rest of the server's start comes first.
+                memory.changed.wait_for(lambda: memory.is_closed, _START_S)
         while True:
+            began_s = time.monotonic()
+            troubles = self._wake_some()
             with memory.changed:
                 if memory.is_closed:
                     return
@@ -64,9 +79,13 @@ class Packer:
                 for writer in memory.due.values():
                     if is_due(writer, now_s):
                         due.setdefault(writer.run.project, []).append(writer)
-                if not due:
+                if not due and not memory.asleep:
                     memory.changed.wait(_RETRY_S if memory.packed_seqs else PACK_IDLE_S / 4)
-            troubles = self._round(due)
+            troubles += self._round(due)
+            with memory.changed:
+                if memory.asleep and not memory.is_closed:
+                    # What a start has left is in no hurry: requests want the interpreter too.
+                    memory.changed.wait(time.monotonic() - began_s)
             if troubles != self._told:
                 for trouble in troubles:
                     _logger.warning("packing history waits: %s", trouble)
@@ -75,6 +94,27 @@ class Packer:
                 with memory.changed:
                     if not memory.is_closed:
                         memory.changed.wait(_RETRY_S)
+
+    def _wake_some(self) -> list[str]:
+        """Bring back a step's worth of what a start has left in the log."""
+        until_s = time.monotonic() + _WAKE_S
+        try:
+            while time.monotonic() < until_s and self._memory.tail_bytes < _WAKE_BELOW_BYTES:
+                if not self._wake_next():
+                    break
+        except RunloreError as error:
+            return [str(error)]
+        return []
+
+    def _wake_next(self) -> bool:
+        """Bring back some pieces of one writer; tell whether there was one."""
+        with self._log.lock:
+            with self._memory.changed:
+                writer = next(iter(self._memory.asleep.values()), None)
+            if writer is None or self._memory.is_closed:
+                return False
+            self._waker.wake_writer(writer, most_pieces=_WAKE_PIECES)
+            return True
 
     def _round(self, due: dict[int, list[Writer]]) -> list[str]:
         """Pack a step's worth of each project; return what could not be done now."""
@@ -116,10 +156,12 @@ class Packer:
                         self._memory.drop_tail(writer, pieces)
 
     def _take(self, writers: Sequence[Writer]) -> list[tuple[Writer, list[TailPiece]]]:
-        taken = []
+        taken: list[tuple[Writer, list[TailPiece]]] = []
         left = _PACK_AT_ONCE_BYTES
         with self._memory.changed:
             for writer in writers:
+                if len(taken) >= _PACK_AT_ONCE_WRITERS:
+                    break
                 if left >= 0 and writer.run.state == ALIVE and writer.damage is None:
                     pieces = self._memory.take_tail(writer, left)
                     left -= sum(piece.size for piece in pieces)

@@ -1,6 +1,7 @@
 """What the embedded store holds in memory: runs, their writers, and what waits to be packed."""
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from runlore.store.embedded.metrics_log import (
     ALIVE,
     TOMBSTONE,
     Changes,
+    Piece,
     Rewind,
     decode_progress,
 )
@@ -40,13 +42,14 @@ class Writer:
 
     Attributes:
         packed: how far it is packed; None as long as that is only in `saved`.
+        waiting: pieces in the log that a start has left there; they come before all others.
         packing_seq: the last piece that a pack has taken; up to it the tail stays as it is.
         damage: why nothing can be added to this writer and its run cannot be read, if so.
     """
 
     __slots__ = (
         *("_progress", "_saved", "damage", "decoder", "id", "name", "packed", "packing_seq"),
-        *("run", "tail", "tail_bytes", "tail_frames", "touched_s"),
+        *("run", "tail", "tail_bytes", "tail_frames", "touched_s", "waiting"),
     )
 
     def __init__(self, number: int, name: str, run: "Run", saved: str | None = None) -> None:
@@ -57,6 +60,7 @@ class Writer:
         self._saved = saved
         self._progress: Progress | None = None
         self.packed: Progress | None = None
+        self.waiting: deque[Piece] = deque()
         self.tail: Sequence[TailPiece] = ()
         self.tail_frames = 0
         self.tail_bytes = 0
@@ -126,6 +130,8 @@ class Memory:
     def __init__(self) -> None:
         self.changed = threading.Condition(threading.Lock())
         self.runs: dict[RunRef, Run] = {}
+        self.asleep: dict[int, Writer] = {}
+        """Writers of which pieces wait to be brought back; `metrics_load` does that."""
         self.due: dict[int, Writer] = {}
         self.tail_bytes = 0
         self.packed_seqs: list[tuple[int, Writer]] = []
@@ -180,6 +186,8 @@ class Memory:
         for writer in run.writers.values():
             self.tail_bytes -= writer.tail_bytes
             self.due.pop(writer.id, None)
+            self.asleep.pop(writer.id, None)
+            writer.waiting.clear()
             writer.tail = ()
         run.writers, run.rewinds = {}, []
 
