@@ -215,9 +215,14 @@ def _reachable(locations: str) -> str:
 def _is_far_from_cache() -> bool:
     """Tell whether hard links from the user's cache into the clone cannot be made."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    while not cache.exists():
-        cache = cache.parent
-    return cache.stat().st_dev != VENV.stat().st_dev
+    return _device_of(cache) != _device_of(VENV)
+
+
+def _device_of(path: Path) -> int:
+    """Return the filesystem that a folder is on, or will be on once it is made."""
+    while not path.exists():
+        path = path.parent
+    return path.stat().st_dev
 
 
 def _pip_settings() -> dict[str, str]:

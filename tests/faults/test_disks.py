@@ -129,7 +129,7 @@ while time.monotonic() - began < {seconds}:
     worst = max(worst, time.perf_counter() - before)
     n += 1
     time.sleep(0.0005)
-delivered = run.flush(5)
+delivered = run.flush(30)
 subprocess.run(["fsfreeze", "--unfreeze", {str(disk)!r}], check=True)
 run.finish()
 print('result', n, worst, delivered)
@@ -152,7 +152,8 @@ def test_a_frozen_disk_keeps_neither_the_program_nor_delivery_waiting(
 ) -> None:
     worst = log_while_frozen(world, loop_disk, 4)
     print(f"the worst call took {worst * 1e3:.2f} ms")  # noqa: T201
-    assert worst < 0.5, f"the worst call took {worst * 1e3:.1f} ms"
+    # One that waited for the disk would have waited until it thawed.
+    assert worst < 2, f"the worst call took {worst * 1e3:.1f} ms"
 
 
 @pytest.mark.slow
@@ -163,7 +164,8 @@ def test_a_disk_frozen_for_half_a_minute_loses_nothing(
 ) -> None:
     worst = log_while_frozen(world, loop_disk, 30)
     print(f"the worst call took {worst * 1e3:.2f} ms")  # noqa: T201
-    assert worst < 0.5, f"the worst call took {worst * 1e3:.1f} ms"
+    # One that waited for the disk would have waited until it thawed.
+    assert worst < 2, f"the worst call took {worst * 1e3:.1f} ms"
 
 
 @pytest.mark.root
@@ -196,7 +198,7 @@ def test_what_only_a_lost_server_had_is_named_and_other_writers_go_on(
     assert "another server or an older backup" in said
     for step in range(5):
         other.log({"loss": 1.0}, step)
-        until(lambda: other.ack().get("next") == other.tail, seconds=3, shown=other.ack)
+        until(lambda: other.ack().get("next") == other.tail, seconds=20, shown=other.ack)
     assert hole - 100 < len(server.stream("a1")) <= hole
     with server.lock:
         server.streams.update(lost)

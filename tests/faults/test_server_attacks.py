@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runlore.core.json import JsonValue
+from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
+from runlore.sdk.api import Api
 from runlore.server.connection import MAX_HEAD
 from runlore.server.problems import MAX_JSON
 from runlore.testing.serving import Answer, ServerProcess
@@ -192,3 +193,21 @@ def test_a_browser_gets_in_whatever_cookies_it_has_and_is_asked_again_for_a_wron
         for host, status in ((name, 200), (f"{name}.lan:80", 200), ("other.lan", 403)):
             answer = server.get("/healthz", {"Host": host})
             assert answer.status == status, (host, answer)
+
+
+def test_names_that_look_like_numbers_of_ours_are_read_as_what_they_are(
+    server: ServerProcess,
+) -> None:
+    builder = SpoolBuilder(RunRef("local", "numbers", "r1"))
+    config: JsonObject = {"a": {"$number": "no"}, "b": {"$number": "9" * 5000}}
+    builder.add(spool.frame(spool.encode_json(spool.CONFIG, config)))
+    builder.log({"$number": "7"}, step=0)
+    assert server.send_spool(builder).status == 200
+    lone = SpoolBuilder(RunRef("local", "numbers", "r2"))
+    lone.add(spool.frame(spool.encode_json(spool.CONFIG, {"$number": "7"})))
+    assert server.send_spool(lone).status == 200
+    found = {run.id: run for run in Api(server.url).runs("numbers")}
+    assert found["r1"].config == config
+    assert found["r1"].summary == {"$number": "7"}
+    assert found["r2"].config == {"$number": "7"}
+    assert [row["$number"] for row in found["r1"].history()] == ["7"]

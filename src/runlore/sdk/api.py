@@ -33,6 +33,8 @@ _PAGE = 200
 _ROWS = 5000
 _SERIES_HEAD = struct.Struct("<4sII4x")
 _SERIES_TYPE = "application/vnd.runlore.series"
+# What Python turns into an integer has at most 4,300 digits.
+_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
 _METRIC = "metric:"
 _ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
 
@@ -211,12 +213,12 @@ class ApiRun:
     @property
     def config(self) -> JsonObject:
         """The configuration."""
-        return cast(JsonObject, _unplain(self._content["config"]))
+        return _unplain_object(self._content["config"])
 
     @property
     def summary(self) -> JsonObject:
         """The last value of each key, or what its definition asks for."""
-        return cast(JsonObject, _unplain(self._content["summary"]))
+        return _unplain_object(self._content["summary"])
 
     @property
     def tags(self) -> list[str]:
@@ -404,10 +406,15 @@ def _plain(value: JsonValue) -> JsonValue:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def _unplain_object(value: JsonValue) -> JsonObject:
+    # A name of the user's own, even "$number", is never a number's.
+    return {key: _unplain(one) for key, one in cast(JsonObject, value).items()}
+
+
 def _unplain(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         name = value.get("$number") if len(value) == 1 else None
-        if isinstance(name, str):
+        if isinstance(name, str) and _NUMBER.fullmatch(name):
             return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
         return {key: _unplain(one) for key, one in value.items()}
     return [_unplain(one) for one in value] if isinstance(value, list) else value

@@ -1,12 +1,12 @@
 """Config and summary: what a program says about its run, kept as JSON documents."""
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, NoReturn, SupportsIndex
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
 from runlore.errors import UsageError
-from runlore.sdk.values import described, shown
+from runlore.sdk.values import VALUE_ERRORS, described, shown
 
 _MAX_DEPTH = 32
 _MAX_ELEMENTS = 10_000
@@ -25,6 +25,16 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
     Raises:
         UsageError: an integer has too many digits.
     """
+    try:
+        return _to_json(value, depth)
+    except UsageError:
+        raise
+    except VALUE_ERRORS:
+        # Its own code fails: no reason to stop a program.
+        return said(value)
+
+
+def _to_json(value: object, depth: int) -> JsonValue:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -34,7 +44,7 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
     if isinstance(value, float):
         return float(value)
     if depth >= _MAX_DEPTH:
-        return _said(value)
+        return said(value)
     fields = as_mapping(value)
     if fields is not None:
         return {key: to_json(item, depth + 1) for key, item in fields.items()}
@@ -49,7 +59,7 @@ def to_json(value: object, depth: int = 0) -> JsonValue:
         name = getattr(value, "__qualname__", None)
         if isinstance(name, str):
             return _text(f"{getattr(value, '__module__', '')}.{name}")
-    return _said(value)
+    return said(value)
 
 
 def as_mapping(value: object) -> dict[str, object] | None:
@@ -68,11 +78,14 @@ def as_mapping(value: object) -> dict[str, object] | None:
 
 # A type checker cannot know what a program put into its config, and `config.lr * 2` must pass.
 class Section(dict[str, Any]):
-    """A part of the config: a dict whose changes are spooled, with attributes for its keys."""
+    """A part of config or summary: a dict whose changes are spooled; keys are attributes too."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], convert: Callable[[object], JsonValue] = to_json
+    ) -> None:
         super().__init__()
         object.__setattr__(self, "_on_change", on_change)
+        object.__setattr__(self, "_convert", convert)
 
     def __setitem__(self, key: str, value: object) -> None:
         self.update({key: value})
@@ -97,9 +110,16 @@ class Section(dict[str, Any]):
 
     def update(self, *others: object, **values: object) -> None:
         """Set keys from a dict, a dataclass, a namespace or keyword arguments."""
+        before = dict(self)
         for other in (*others, values):
             self._take(fields_of(other, "config"))
-        self._changed()
+        try:
+            self._changed()
+        except UsageError:
+            # A refused change changes nothing.
+            super().clear()
+            super().update(before)
+            raise
 
     def setdefault(self, key: str, default: object = None) -> Any:  # noqa: ANN401
         if key not in self:
@@ -121,29 +141,105 @@ class Section(dict[str, Any]):
         return _detached, (_plain(self),)
 
     def _take(self, fields: Mapping[str, object]) -> None:
+        convert: Callable[[object], JsonValue] = self.__dict__["_convert"]
         for key, value in fields.items():
-            super().__setitem__(key, self._held(to_json(value)))
+            super().__setitem__(key, self._held(convert(value)))
 
     def _held(self, value: JsonValue) -> JsonValue:
-        if not isinstance(value, dict):
-            return value
-        section = Section(self._changed)
-        section._take(value)
-        return section
+        return section_of(value, self._changed, self.__dict__["_convert"])
 
     def _changed(self) -> None:
         on_change: Callable[[], None] = self.__dict__["_on_change"]
         on_change()
 
 
+class Items(list[Any]):
+    """A list in config or summary, whose changes are spooled."""
+
+    def __init__(
+        self,
+        values: list[JsonValue],
+        on_change: Callable[[], None],
+        convert: Callable[[object], JsonValue],
+    ) -> None:
+        self._on_change = on_change
+        self._convert = convert
+        super().__init__(section_of(value, on_change, convert) for value in values)
+
+    def append(self, value: object) -> None:
+        self._change("append", value)
+
+    def extend(self, values: Iterable[object]) -> None:
+        self._change("extend", values)
+
+    def insert(self, index: SupportsIndex, value: object) -> None:
+        self._change("insert", index, value)
+
+    def remove(self, value: object) -> None:
+        self._change("remove", value)
+
+    def pop(self, index: SupportsIndex = -1) -> Any:  # noqa: ANN401
+        return self._change("pop", index)
+
+    def clear(self) -> None:
+        self._change("clear")
+
+    def reverse(self) -> None:
+        self._change("reverse")
+
+    def sort(self, **how: Any) -> None:  # noqa: ANN401
+        self._change("sort", **how)
+
+    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:  # noqa: ANN401
+        self._change("__setitem__", index, value)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        self._change("__delitem__", index)
+
+    def __iadd__(self, values: Iterable[object]) -> "Items":  # type: ignore[misc]
+        self.extend(values)
+        return self
+
+    def __imul__(self, count: SupportsIndex) -> "Items":
+        self._change("__imul__", count)
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # As a copy of a section: no part of the run.
+        return list, ([_plain_value(value) for value in self],)
+
+    def _change(self, how: str, *arguments: object, **options: object) -> object:
+        before = list(self)
+        after = list(self)
+        result: object = getattr(after, how)(*arguments, **options)
+        held = {id(value) for value in before}
+        fresh = [value if id(value) in held else self._made(value) for value in after]
+        super().__setitem__(slice(None), fresh)
+        try:
+            self._on_change()
+        except UsageError:
+            # A refused change changes nothing.
+            super().__setitem__(slice(None), before)
+            raise
+        return result
+
+    def _made(self, value: object) -> JsonValue:
+        return section_of(self._convert(value), self._on_change, self._convert)
+
+
 class Config(Section):
     """What the run was configured with: a nested document, each change of which is spooled.
 
-    Args of `write`: the top-level keys that were touched, with their values.
+    Args of `write`: the top-level keys that were touched, with their values. `convert` makes JSON
+    of what is set.
     """
 
-    def __init__(self, write: Callable[[JsonObject], None]) -> None:
-        super().__init__(lambda: None)
+    def __init__(
+        self,
+        write: Callable[[JsonObject], None],
+        convert: Callable[[object], JsonValue] = to_json,
+    ) -> None:
+        super().__init__(lambda: None, convert)
         object.__setattr__(self, "_write", write)
 
     def update(self, *others: object, **values: object) -> None:
@@ -152,16 +248,26 @@ class Config(Section):
         Scripts that pass `allow_val_change=True` find it accepted: a value may always change.
         """
         values.pop("allow_val_change", None)
+        convert: Callable[[object], JsonValue] = self.__dict__["_convert"]
         touched: JsonObject = {}
         for other in (*others, values):
             if isinstance(other, bool):
                 # The same by position: update(args, True).
                 continue
             fields = fields_of(other, "config")
-            touched.update({key: to_json(value) for key, value in fields.items()})
+            touched.update({key: convert(value) for key, value in fields.items()})
         if touched:
             self.__dict__["_write"](touched)
             self._take(touched)
+
+    def setdefaults(self, defaults: object) -> None:
+        """Set those keys of a dict, a dataclass or a namespace that the config does not have."""
+        fields = fields_of(defaults, "config")
+        self.update({key: value for key, value in fields.items() if key not in self})
+
+    def as_dict(self) -> JsonObject:
+        """Return a copy as plain dicts and lists; changes in it are no part of the run."""
+        return _plain(self)
 
     def restore(self, values: JsonObject) -> None:
         """Show what an earlier part of the run set, without spooling it again."""
@@ -171,14 +277,14 @@ class Config(Section):
         self.pop(key)
 
     def _held(self, value: JsonValue) -> JsonValue:
-        if not isinstance(value, dict):
-            return value
-        section = Section(lambda: self.__dict__["_write"](self._owner_of(section)))
-        section._take(value)
-        return section
+        def spool() -> None:
+            # A list, which is made at once: other threads may set keys meanwhile.
+            touched = {key: one for key, one in list(self.items()) if one is held}
+            if touched:
+                self.__dict__["_write"](touched)
 
-    def _owner_of(self, section: Section) -> JsonObject:
-        return {key: value for key, value in self.items() if value is section}
+        held = section_of(value, spool, self.__dict__["_convert"])
+        return held
 
 
 class Summary(MutableMapping[str, Any]):
@@ -190,13 +296,18 @@ class Summary(MutableMapping[str, Any]):
 
     _logged: Callable[[], dict[str, Value]]
     _write: Callable[[JsonObject], None]
+    _convert: Callable[[object], JsonValue]
     _set: JsonObject
 
     def __init__(
-        self, logged: Callable[[], dict[str, Value]], write: Callable[[JsonObject], None]
+        self,
+        logged: Callable[[], dict[str, Value]],
+        write: Callable[[JsonObject], None],
+        convert: Callable[[object], JsonValue] = to_json,
     ) -> None:
         object.__setattr__(self, "_logged", logged)
         object.__setattr__(self, "_write", write)
+        object.__setattr__(self, "_convert", convert)
         object.__setattr__(self, "_set", {})
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401
@@ -235,22 +346,50 @@ class Summary(MutableMapping[str, Any]):
         touched: JsonObject = {}
         for other in (*others, values):
             fields = fields_of(other, "summary")
-            touched.update({key: to_json(value) for key, value in fields.items()})
+            touched.update({key: self._convert(value) for key, value in fields.items()})
         if touched:
             self._write(touched)
-            self._set.update(touched)
+            self._set.update({key: self._held(value) for key, value in touched.items()})
+
+    def _held(self, value: JsonValue) -> JsonValue:
+        def spool() -> None:
+            touched = {key: one for key, one in list(self._set.items()) if one is held}
+            if touched:
+                self._write(touched)
+
+        held = section_of(value, spool, self._convert)
+        return held
 
     def __reduce__(self) -> tuple[object, ...]:
-        return dict, ({**self._logged(), **self._set},)
+        return dict, ({**self._logged(), **_plain(self._set)},)
 
     def __repr__(self) -> str:
         return f"Summary({ {**self._logged(), **self._set}!r})"
 
 
+def section_of(
+    value: JsonValue,
+    on_change: Callable[[], None],
+    convert: Callable[[object], JsonValue],
+) -> JsonValue:
+    """Return an object or a list as one whose changes are told; other values as they are."""
+    if isinstance(value, list):
+        return Items(value, on_change, convert)
+    if not isinstance(value, dict):
+        return value
+    section = Section(on_change, convert)
+    section._take(value)
+    return section
+
+
 def _plain(section: Mapping[str, JsonValue]) -> JsonObject:
-    return {
-        key: _plain(value) if isinstance(value, dict) else value for key, value in section.items()
-    }
+    return {key: _plain_value(value) for key, value in list(section.items())}
+
+
+def _plain_value(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return _plain(value)
+    return [_plain_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _detached(fields: JsonObject) -> Section:
@@ -265,7 +404,13 @@ def fields_of(value: object, noun: str) -> dict[str, object]:
     Raises:
         UsageError: it is none of these.
     """
-    fields = as_mapping(value)
+    try:
+        fields = as_mapping(value)
+    except VALUE_ERRORS as error:
+        raise UsageError(
+            f"{noun} cannot read what it was given: {type(error).__name__}: {error}; "
+            "give it a plain dict"
+        ) from error
     if fields is None:
         raise UsageError(
             f"{noun} takes a dict, a dataclass or an argparse namespace, got "
@@ -284,7 +429,7 @@ def _array(value: object, depth: int) -> JsonValue:
     except (TypeError, ValueError, RuntimeError):
         # Its elements are elsewhere, or not known yet.
         plain = value
-    return _said(value) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
+    return said(value) if hasattr(plain, "dtype") else to_json(plain, depth + 1)
 
 
 def _integer(value: int) -> int:
@@ -296,11 +441,12 @@ def _integer(value: int) -> int:
     return value
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """Return the str() of a value, or the name of its type where it has none."""
     try:
         return _text(str(value))
-    except Exception:  # noqa: BLE001
-        # One that is nested too deep, or whose own __str__ fails: no reason to stop a program.
+    except VALUE_ERRORS:
+        # One that is nested too deep, or whose own __str__ fails.
         return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from runlore.errors import UsageError
-from runlore.sdk.values import check_key, described
+from runlore.sdk.values import check_key, described, shown
 
 _SUMMARIES = frozenset(("min", "max", "mean", "best", "last", "none"))
 
@@ -53,7 +53,7 @@ class Goals:
         return None
 
 
-def check_definition(name: object, step_metric: object, summary: object, goal: object) -> None:
+def check_definition(name: object, step_metric: object, goal: object) -> None:
     """Raise UsageError if `define_metric` cannot mean what it was told."""
     for what, key in (("metric", name), ("step_metric", step_metric)):
         if key is None and what == "step_metric":
@@ -65,9 +65,20 @@ def check_definition(name: object, step_metric: object, summary: object, goal: o
         raise UsageError(
             f"a metric's glob has one '*' and at its end, got {name!r}; for example 'eval/*'"
         )
-    if summary is not None and summary not in _SUMMARIES:
-        raise UsageError(
-            f"summary must be one of {', '.join(sorted(_SUMMARIES))}, got {summary!r}"
-        )
     if goal not in (None, "minimize", "maximize"):
         raise UsageError(f"goal must be 'minimize' or 'maximize', got {goal!r}")
+
+
+def checked_summary(summary: object) -> str:
+    """Return the ways to sum up a metric, joined by commas.
+
+    Raises:
+        UsageError: one of them is unknown, or "none" stands beside another.
+    """
+    words = [word.strip() for word in summary.split(",")] if isinstance(summary, str) else []
+    if not words or not _SUMMARIES.issuperset(words) or ("none" in words and len(words) > 1):
+        raise UsageError(
+            f"summary must be one of {', '.join(sorted(_SUMMARIES))}, or several but none joined "
+            f"by commas, got {shown(summary)}"
+        )
+    return ",".join(dict.fromkeys(words))

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
@@ -47,9 +48,22 @@ def ask_server(settings: Settings, ref: RunRef) -> Known:
     return answers[0] if answers else Known(is_answered=False, run=None)
 
 
-def last_local_step(settings: Settings, host: str, ref: RunRef) -> int | None:
+def spool_folder(settings: Settings, ref: RunRef) -> str:
+    """Return where the spools of a run lie on this machine."""
+    folder = os.path.join(settings.home, "spool")
+    if settings.mode == "online":
+        # The sender's own answer; most programs neither ask nor load it. One without descriptors
+        # left cannot.
+        with suppress(ImportError, OSError):
+            from runlore.sdk import settle
+
+            folder = settle.spool_folder(settings.home, is_online=True)
+    return os.path.join(folder, os.uname().nodename or "localhost", *ref)
+
+
+def last_local_step(settings: Settings, ref: RunRef) -> int | None:
     """Return the greatest step near the end of this machine's spools of a run, if any."""
-    folder = os.path.join(settings.home, "spool", host, ref.owner, ref.project, ref.run_id)
+    folder = spool_folder(settings, ref)
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".rlspool")]
     except OSError:

@@ -14,8 +14,9 @@ from zlib import crc32
 
 from runlore.core.metric import MAX_STEP, MAX_STRING_BYTES, Value
 from runlore.errors import UsageError
-from runlore.sdk.spool import Stream
-from runlore.sdk.values import check_key, checked_step, flatten, is_direct
+from runlore.sdk.segments import is_of_handler
+from runlore.sdk.spool import Stream, complete
+from runlore.sdk.values import VALUE_ERRORS, check_key, checked_step, flatten, is_direct
 from runlore.wire import spool
 
 _MAX_PLANS = 512
@@ -115,7 +116,8 @@ class Rows:
         """Append a row; a refused one stores nothing and does not advance the step."""
         try:
             plan = self._plans.get((*data, *map(type, data.values())))
-        except (TypeError, AttributeError):
+        except VALUE_ERRORS:
+            # The long way tells what is wrong.
             plan = None
         is_due = None
         now = 0
@@ -127,6 +129,8 @@ class Rows:
                 number = self.step if step is None else step
                 stream = self._stream
                 at = end = 0
+                head = payload = b""
+                buffer = None
                 try:
                     payload = plan.pack(4, plan.set_id, number, now, *data.values())
                     head = _pack_head(plan.length, crc32(payload))
@@ -134,22 +138,30 @@ class Rows:
                     body = at + 8
                     end = body + plan.length
                     if end <= stream.capacity:
-                        buffer = stream.buffer
                         # First of all: a write that is a system call may let a handler in.
                         stream.at = end
+                        buffer = stream.buffer
                         buffer[body:end] = payload  # type: ignore[index]
                         buffer[at:body] = head  # type: ignore[index]
                         self.step = number + 1 if commit is None or commit else number
                         plan.last = payload
                         self.points = plan.sequence = self.points + plan.count
                         is_due = not self.tock_ns <= now < self.tick_ns
-                except OSError:
+                except OSError as error:
+                    if is_of_handler(error):
+                        if buffer is not None:
+                            complete(buffer, at, head, payload)
+                        raise
                     # Only a write fails so, and the long way makes room for it.
                     stream.give_back(at, end)
                     is_due = None
                 except (OverflowError, StructError):
                     # The long way tells what is wrong.
                     is_due = None
+                except BaseException:
+                    if buffer is not None:
+                        complete(buffer, at, head, payload)
+                    raise
         if is_due is None:
             self._log_slowly(data, step, commit)
         elif is_due:
@@ -314,7 +326,7 @@ class Rows:
         if len(self._plans) >= _MAX_PLANS or self._planned_keys > _MAX_PLANNED_KEYS:
             self.forget_plans()
         self._planned_keys += len(keys)
-        self._plans[(*keys, *kinds)] = plan
+        self._plans[(*data, *kinds)] = plan
 
     def _declare_set(self, keys: tuple[str, ...], ids: list[int]) -> bool:
         """Declare a set of keys at its second sight; most that never repeat are never declared."""

@@ -2,21 +2,23 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Literal, NamedTuple, NoReturn
 
-from runlore.core.json import JsonObject
+from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
-from runlore.sdk import delivery, foreign, terminal, tree
-from runlore.sdk.documents import Config, Summary
-from runlore.sdk.goals import Goals, check_definition
+from runlore.sdk import delivery, foreign, resume, terminal, tree
+from runlore.sdk.disabled import UnkeptRows, to_json_or_text
+from runlore.sdk.documents import Config, Summary, to_json
+from runlore.sdk.goals import Goals, check_definition, checked_summary
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
-from runlore.sdk.values import described, shown
+from runlore.sdk.values import described
 from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
@@ -56,37 +58,41 @@ class Run:
         "_first_step",
         "_folder",
         "_goals",
-        "_is_disabled",
         "_is_finished",
+        "_is_leaving",
         "_launcher",
+        "_notices",
         "_origin",
         "_rows",
-        "_said",
         "_started",
         "_told",
         "_tree",
+        "_unkept",
         "_writer",
         "config",
         "summary",
     )
 
     def __init__(self, origin: Origin, *, step: int = 0) -> None:
-        self.config = Config(self._write_config)
-        self.summary = Summary(self._last_values, self._write_summary)
+        is_disabled = origin.settings.mode == "disabled"
+        self._unkept = UnkeptRows(step) if is_disabled else None
+        convert = to_json_or_text if is_disabled else to_json
+        self.config = Config(self._write_config, convert)
+        self.summary = Summary(self._last_values, self._write_summary, convert)
         self._origin = origin
         self._started = time.monotonic()
         self._first_step = step
         self._rows: Rows | None = None
         self._is_finished = False
-        self._is_disabled = origin.settings.mode == "disabled"
+        self._is_leaving = False
         self._tree = ""
         self._folder = ""
         self._writer = ""
         self._launcher: Launcher | None = None
-        self._said: set[str] = set()
+        self._notices = terminal.Notices()
         self._goals = Goals()
         self._told: JsonObject = {}
-        if not self._is_disabled and origin.role == "main":
+        if not is_disabled and origin.role == "main":
             self._begin()
 
     @property
@@ -113,8 +119,7 @@ class Run:
 
     @tags.setter
     def tags(self, tags: Sequence[str]) -> None:
-        words = [tags] if isinstance(tags, str) else tags
-        self._write_run({"tags": [checked_text(word, "a tag") for word in words]})
+        self._write_run({"tags": checked_tags(tags)})
 
     @property
     def notes(self) -> str | None:
@@ -157,7 +162,8 @@ class Run:
     @property
     def step(self) -> int:
         """The step that the next `log` without a step gets."""
-        return self._first_step if self._rows is None else self._rows.step
+        rows = self._rows or self._unkept
+        return self._first_step if rows is None else rows.step
 
     @property
     def resumed(self) -> bool:
@@ -190,12 +196,9 @@ class Run:
         Example:
             run.log({"loss": 0.5, "eval": {"accuracy": 0.9}})
         """
-        rows = self._rows
-        if rows is None:
-            if self._is_disabled:
-                return
-            rows = self._begin()
-        rows.log(data, step, commit)
+        rows = self._rows or self._unkept or self._begin()
+        if rows is not None:
+            rows.log(data, step, commit)
 
     def define_metric(
         self,
@@ -212,7 +215,8 @@ class Run:
         Args:
             name: a key, or the beginning of keys with `*` at its end.
             step_metric: the metric to draw it against instead of the step.
-            summary: one of min, max, mean, best, last and none.
+            summary: min, max, mean, best, last or none; several by comma, such as "min,max",
+                give `key.min` and `key.max`.
             goal: which way is better.
             hidden: leave it out of the page's charts.
             **unknown: arguments that only wandb knows; they are named once and ignored.
@@ -221,12 +225,12 @@ class Run:
             run.define_metric("eval/*", step_metric="epoch", summary="max", goal="maximize")
         """
         if unknown:
-            self._say_once("define_metric()", foreign.ignored("define_metric()", unknown))
-        check_definition(name, step_metric, summary, goal)
+            self._notices.once("define_metric()", foreign.ignored("define_metric()", unknown))
+        check_definition(name, step_metric, goal)
         content: JsonObject = {"metric": name}
         given: JsonObject = {
             "step_metric": step_metric,
-            "summary": summary,
+            "summary": None if summary is None else checked_summary(summary),
             "goal": goal,
             "hidden": hidden,
         }
@@ -250,6 +254,8 @@ class Run:
         Example:
             run.flush(timeout=5)
         """
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise UsageError(f"timeout must be a number of seconds, got {described(timeout)}")
         rows = self._rows
         if rows is None or self._is_finished:
             return True
@@ -286,9 +292,13 @@ class Run:
         left = self._drain(rows, self._origin.settings.finish_timeout)
         rows.release()
         ack, is_done = self._wait(rows.end, left)
-        is_offline = self._origin.settings.mode == "offline"
+        settings = self._origin.settings
+        is_offline = settings.mode == "offline"
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
+        place = self._folder
+        if is_settled and (is_offline or delivered < rows.points):
+            place = resume.spool_folder(settings, self._origin.ref)
         terminal.say(
             terminal.ended(
                 terminal.Ending(
@@ -299,7 +309,7 @@ class Run:
                     lost=rows.gap_points,
                     is_offline=is_offline,
                     trouble=_trouble(ack, self._launcher, is_settled=is_settled),
-                    spool=_spool_folder(self._origin) if is_settled else self._folder,
+                    spool=place,
                     is_settled=is_settled,
                 ),
                 _curves(rows, self._goals),
@@ -340,9 +350,19 @@ class Run:
     def __repr__(self) -> str:
         return f"<runlore.Run {self._origin.ref}>"
 
-    def _begin(self) -> Rows:
+    def _leave(self, code: int) -> None:
+        """End with the program: what other threads log from now on is dropped."""
+        self._is_leaving = True
+        if self._rows is not None:
+            self._rows.is_leaving = True
+        self.finish(code)
+
+    def _begin(self) -> Rows | None:
         """Open this process's stream: at once in `init`, in a child when it first logs."""
         if self._is_finished:
+            if self._is_leaving and current_thread() is not main_thread():
+                # As in `Rows`: a thread of a child that never logged before its end.
+                return None
             raise UsageError("this run is finished; call runlore.init() for another")
         self._writer = writer_id()
         target, header = _papers(self._origin, self._writer)
@@ -353,8 +373,8 @@ class Run:
             Stream(self._folder, header),
             step=self._first_step,
             on_tick=self._watch,
-            on_skipped=self._say_skipped,
-            on_trouble=self._say_trouble,
+            on_skipped=self._notices.skipped,
+            on_trouble=self._notices.trouble,
         )
         self._launcher.ensure()
         return self._rows
@@ -369,14 +389,16 @@ class Run:
         self._origin = self._origin._replace(role="child", program=program)
 
     def _put(self, payload: bytes) -> None:
-        if self._is_disabled:
+        if self._unkept is not None:
             return
         if len(payload) > spool.MAX_PAYLOAD:
             raise UsageError(
                 f"one change of config or summary has at most {spool.MAX_PAYLOAD // 2**20} MiB, "
                 f"got {len(payload):,} bytes; keep large things in files"
             )
-        (self._rows or self._begin()).put(payload)
+        rows = self._rows or self._begin()
+        if rows is not None:
+            rows.put(payload)
 
     def _write_config(self, values: JsonObject) -> None:
         self._put(spool.encode_json(spool.CONFIG, values))
@@ -389,7 +411,8 @@ class Run:
         self._told.update(content)
 
     def _last_values(self) -> dict[str, float | bool | str]:
-        return {} if self._rows is None else self._rows.last_values()
+        rows = self._rows or self._unkept
+        return {} if rows is None else rows.last_values()
 
     def _watch(self) -> None:
         if self._launcher is not None:
@@ -414,25 +437,6 @@ class Run:
             is_offline=settings.mode == "offline",
             timeout=timeout,
         )
-
-    def _say_skipped(self, key: str) -> None:
-        self._say_once(
-            f"None:{key}",
-            f"runlore: {shown(key)} was None and was skipped; log NaN to show a hole",
-        )
-
-    def _say_trouble(self, trouble: str) -> None:
-        self._say_once(
-            "trouble",
-            f"runlore: no room for what is logged ({trouble}); up to 64 MiB wait, then points "
-            "are counted instead of kept",
-        )
-
-    def _say_once(self, what: str, text: str) -> None:
-        if what in self._said or len(self._said) > 100:
-            return
-        self._said.add(what)
-        terminal.say(text)
 
 
 def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
@@ -465,11 +469,6 @@ def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
         "program": origin.program or writer,
     }
     return target, header
-
-
-def _spool_folder(origin: Origin) -> str:
-    host = os.uname().nodename or "localhost"
-    return os.path.join(origin.settings.home, "spool", host, *origin.ref)
 
 
 def _curves(rows: Rows, goals: Goals) -> list[terminal.Curve]:
@@ -505,6 +504,19 @@ def checked_text(text: object, noun: str) -> str:
     if not isinstance(text, str):
         raise UsageError(f"{noun} must be a string, got {described(text)}; use str() of it")
     return text.encode(errors="backslashreplace").decode()
+
+
+def checked_tags(tags: object) -> list[JsonValue]:
+    """Return tags as a list of texts; one text is one tag.
+
+    Raises:
+        UsageError: they are no texts.
+    """
+    if isinstance(tags, str):
+        return [checked_text(tags, "a tag")]
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags must be a list of strings, got {described(tags)}")
+    return [checked_text(tag, "a tag") for tag in tags]
 
 
 def exit_code_of(error: BaseException | None) -> int:

@@ -49,6 +49,11 @@ def make_segment(path: str, size: int) -> Segment:
         os.close(fd)
 
 
+def is_of_handler(error: OSError) -> bool:
+    """Whether no system call failed, but a signal handler raised this, such as a TimeoutError."""
+    return error.errno is None
+
+
 def _is_preallocated(fd: int, size: int) -> bool:
     # A store into a mapped page that has no room behind it kills the program with SIGBUS, so
     # every page must be there before.
@@ -58,7 +63,7 @@ def _is_preallocated(fd: int, size: int) -> bool:
     try:
         allocate(fd, 0, size)
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):
+        if error.errno in (ENOSPC, EDQUOT) or is_of_handler(error):
             raise
         return False
     return True

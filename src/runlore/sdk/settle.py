@@ -35,6 +35,7 @@ CLOSE_SECONDS = 2.0
 TIDY_EVERY_SECONDS = 3600
 COPY_BYTES = 256 * 1024
 
+MOUNTS = "/proc/mounts"
 NETWORK_FILESYSTEMS = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "9p", "afs", "beegfs", "gpfs")
 )
@@ -66,7 +67,7 @@ def local_spool_folder() -> str:
 def is_network_path(path: str) -> bool:
     """Tell whether a path lies on a network filesystem."""
     try:
-        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
             mounts = file.read()
     except OSError:
         return False

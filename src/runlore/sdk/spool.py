@@ -9,7 +9,7 @@ from errno import EEXIST
 from zlib import crc32
 
 from runlore.core.json import JsonObject
-from runlore.sdk.segments import Segment, make_segment
+from runlore.sdk.segments import Segment, is_of_handler, make_segment
 from runlore.wire import spool
 
 FIRST_SEGMENT = 64 * 1024
@@ -78,15 +78,22 @@ class Stream:
         at = self.at
         body = at + 8
         end = body + size
-        if end <= self.capacity and not self._held and self.buffer is not None:
+        buffer = self.buffer
+        if end <= self.capacity and not self._held and buffer is not None:
             self.at = end
             try:
-                self.buffer[body:end] = payload
-                self.buffer[at:body] = head
+                buffer[body:end] = payload
+                buffer[at:body] = head
             except OSError as error:
+                if is_of_handler(error):
+                    complete(buffer, at, head, payload)
+                    raise
                 self.trouble = error.strerror or str(error)
                 self.capacity = 0
                 self.give_back(at, end)
+            except BaseException:
+                complete(buffer, at, head, payload)
+                raise
             else:
                 return True
         return self._put_behind_roll(head + payload, LIMIT if is_row else LIMIT + _RESERVE)
@@ -167,6 +174,8 @@ class Stream:
                 self._drain()
             self.trouble = None
         except OSError as error:
+            if is_of_handler(error):
+                raise
             self.trouble = error.strerror or str(error)
             self._retry_ns = now + _RETRY_NS
         finally:
@@ -181,7 +190,9 @@ class Stream:
         size = self._next_size(length)
         try:
             self._begin_segment(size)
-        except OSError:
+        except OSError as error:
+            if is_of_handler(error):
+                raise
             small = max(FIRST_SEGMENT, -(-length // 4096) * 4096)
             if small >= size:
                 raise
@@ -217,22 +228,26 @@ class Stream:
             size = len(gap)
             self._held_bytes += size
         done = 0
-        while done < len(self._held):
-            framed = self._held[done]
-            size = len(framed)
-            start, end = self.at, self.at + size
-            if end > self._room:
-                break
-            assert self.buffer is not None
-            # Behind its head, so that a reader never sees a length before its payload.
-            self.buffer[start + 8 : end] = framed[8:]
-            self.buffer[start : start + 8] = framed[:8]
-            self.at = end
-            done += 1
-            self._held_bytes -= size
-        del self._held[:done]
-        if not self._held:
-            self.capacity = self._room
+        try:
+            while done < len(self._held):
+                framed = self._held[done]
+                size = len(framed)
+                start, end = self.at, self.at + size
+                if end > self._room:
+                    break
+                assert self.buffer is not None
+                # Behind its head, so that a reader never sees a length before its payload.
+                self.buffer[start + 8 : end] = framed[8:]
+                self.buffer[start : start + 8] = framed[:8]
+                self.at = end
+                done += 1
+                self._held_bytes -= size
+        finally:
+            # Also when a signal handler raises in here: what is written is held no more, or it
+            # would be written twice.
+            del self._held[:done]
+            if not self._held:
+                self.capacity = self._room
 
     def _take_gap(self) -> JsonObject:
         gap: JsonObject = {
@@ -256,6 +271,16 @@ class Stream:
             return
         for name in [name for name in self._sizes if name not in there]:
             del self._sizes[name]
+
+
+def complete(buffer: Segment, at: int, head: bytes, payload: bytes) -> None:
+    """Write a frame whose writing a signal handler ended with an exception.
+
+    A hole would be the end of the stream, and what a reader may have seen is not taken back.
+    """
+    body = at + len(head)
+    buffer[body : body + len(payload)] = payload
+    buffer[at:body] = head
 
 
 def _points_in(framed: bytes) -> int:

@@ -3,7 +3,9 @@
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from runlore import settings as settings_table
@@ -12,7 +14,7 @@ from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.sdk import foreign, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
-from runlore.sdk.run import Origin, Run, checked_text, exit_code_from
+from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
@@ -114,6 +116,8 @@ def init(  # noqa: PLR0913
         raise UsageError(
             f"resume must be 'allow', 'must', 'never', 'auto', True or None, got {resume!r}"
         )
+    if not isinstance(dir, str | os.PathLike | None):
+        raise UsageError(f"dir must be the path of a folder, got {described(dir)}")
     found = _settings(settings, mode=mode, home=None if dir is None else os.fspath(dir))
     ref = run_ref(
         owner or entity or DEFAULT_OWNER,
@@ -124,11 +128,9 @@ def init(  # noqa: PLR0913
     if earlier is not None:
         return earlier
     if found.mode == "disabled":
-        run = Run(Origin(ref, found, name or "disabled", "main", False))
-        if config is not None:
-            run.config.update(config)
-        _process.current = run
-        return run
+        return _disabled(
+            Origin(ref, found, name or "disabled", "main", False), config, tags, notes
+        )
     told = _told(tags, notes, group, job_type)
     fields = {} if config is None else fields_of(config, "config")
     if name is not None:
@@ -202,7 +204,8 @@ def login(key: str | None = None, *, host: str | None = None, **unknown: object)
     """
     _warn_unknown("login()", unknown)
     given = {"api_key": key, "url": host}
-    fresh = {**_process.login, **{name: text for name, text in given.items() if text is not None}}
+    texts = {name: checked_text(text, name) for name, text in given.items() if text is not None}
+    fresh = {**_process.login, **texts}
     found = settings_table.load(**fresh)
     _process.login = fresh
     return bool(found.api_key)
@@ -252,12 +255,12 @@ def current(what: str) -> Run:
 
 def current_config() -> Config:
     """Return the config of the current run."""
-    return current("config").config
+    return _run_with("config").config
 
 
 def current_summary() -> Summary:
     """Return the summary of the current run."""
-    return current("summary").summary
+    return _run_with("summary").summary
 
 
 def attach(
@@ -289,6 +292,21 @@ def attach(
     return run
 
 
+def _disabled(
+    origin: Origin, config: object, tags: Sequence[str] | str | None, notes: str | None
+) -> Run:
+    """Begin a run that stays in memory; nothing is hooked, for nothing is to be ended."""
+    run = Run(origin)
+    if config is not None:
+        run.config.update(config)
+    # Whatever is no text here is no reason to stop a program that keeps nothing.
+    with suppress(UsageError):
+        run._told.update(_told(tags, notes, None, None))
+    _process.live[origin.ref] = run
+    _process.current = run
+    return run
+
+
 class _Past:
     """What is known of a run before this process: from the server, else from this machine."""
 
@@ -303,8 +321,7 @@ class _Past:
 
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
-    host = os.uname().nodename or "localhost"
-    local = resume.last_local_step(found, host, ref)
+    local = resume.last_local_step(found, ref)
     known = resume.Known(is_answered=False, run=None)
     if found.mode == "online":
         known = resume.ask_server(found, ref)
@@ -338,7 +355,7 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
         _warn_unknown("Settings()", given.keys() - known)
         given = {name: value for name, value in given.items() if name in known}
     texts: dict[str, str | None] = dict(_process.login)
-    texts.update({k: str(value) for k, value in (given or {}).items() if value is not None})
+    texts.update({str(k): str(value) for k, value in (given or {}).items() if value is not None})
     return settings_table.load(
         **texts, **{key: value for key, value in arguments.items() if value is not None}
     )
@@ -349,8 +366,7 @@ def _told(
 ) -> JsonObject:
     told: JsonObject = {}
     if tags is not None:
-        words = [tags] if isinstance(tags, str) else list(tags)
-        told["tags"] = [checked_text(word, "a tag") for word in words]
+        told["tags"] = checked_tags(tags)
     for what, text in (("notes", notes), ("group", group), ("job_type", job_type)):
         if text is not None:
             told[what] = checked_text(text, what)
@@ -404,6 +420,17 @@ def _no_run(what: str) -> UsageError:
     return UsageError(f"{what} needs a run; call runlore.init() first")
 
 
+class NoRunError(UsageError, AttributeError):
+    """An attribute of the module that only a run has; `hasattr` and `help` pass over it."""
+
+
+def _run_with(attribute: str) -> Run:
+    run = current_run()
+    if run is None:
+        raise NoRunError(str(_no_run(attribute)))
+    return run
+
+
 def _hook() -> None:
     """Arrange, once, for the end of this process and for its forks.
 
@@ -439,9 +466,7 @@ def _at_exit() -> None:
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
     for run in list(_process.live.values()):
-        if run._rows is not None:
-            run._rows.is_leaving = True
-        run.finish(code)
+        run._leave(code)
 
 
 def _after_fork() -> None:
@@ -463,4 +488,15 @@ def _end_with_multiprocessing(_: object) -> None:
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, _at_exit, exitpriority=0)
+        util.Finalize(None, _at_end_of_child, exitpriority=0)
+
+
+def _at_end_of_child() -> None:
+    own = threading.current_thread()
+    before = _process.live
+    if any(not one.daemon and one is not own for one in threading.enumerate()):
+        # The process waits for these threads after this, and they may log until then: the
+        # streams stay open, and the sender ends them when the process has gone.
+        _process.live = {ref: run for ref, run in before.items() if not run.is_child}
+    _at_exit()
+    _process.live = before

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from runlore.core.metric import Value
+from runlore.sdk.values import shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _TELLING = ("loss", "acc", "f1", "auc", "reward", "error", "perplexity", "score", "val", "eval")
@@ -43,6 +44,35 @@ class Ending(NamedTuple):
     trouble: str | None
     spool: str
     is_settled: bool
+
+
+class Notices:
+    """What one run has to say while it goes on, each thing once and a hundred at most."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def once(self, what: str, text: str) -> None:
+        """Say a text unless something was said under this word."""
+        if what in self._said or len(self._said) > 100:
+            return
+        self._said.add(what)
+        say(text)
+
+    def skipped(self, key: str) -> None:
+        """Say that a value was None."""
+        self.once(
+            f"None:{key}",
+            f"runlore: {shown(key)} was None and was skipped; log NaN to show a hole",
+        )
+
+    def trouble(self, trouble: str) -> None:
+        """Say why what is logged has to wait."""
+        self.once(
+            "trouble",
+            f"runlore: no room for what is logged ({trouble}); up to 64 MiB wait, then points "
+            "are counted instead of kept",
+        )
 
 
 def say(text: str) -> None:

@@ -13,6 +13,12 @@ from runlore.errors import UsageError
 MAX_DEPTH = 64
 """Nested dicts may be this deep; one that holds itself has no end."""
 
+VALUE_ERRORS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError)
+"""What a value's own code may fail with.
+
+Not every Exception: what a signal handler raises meanwhile, such as a time-out, is the program's.
+"""
+
 _NUMERIC = frozenset((float,))
 
 _Convert: TypeAlias = Callable[[str, object], Value]
@@ -41,7 +47,15 @@ def flatten(data: object) -> Flat:
     keys: list[str] = []
     values: list[Value] = []
     skipped: list[str] = []
-    is_nested = _gather((keys, values, skipped), "", data, 1)
+    try:
+        is_nested = _gather((keys, values, skipped), "", data, 1)
+    except UsageError:
+        raise
+    except VALUE_ERRORS as error:
+        raise UsageError(
+            f"log() cannot read what it was given: {type(error).__name__}: {_cut(str(error))}; "
+            "log numbers, bools and strings"
+        ) from error
     if len(keys) > MAX_KEYS_PER_ROW:
         raise UsageError(
             f"one log() takes at most {MAX_KEYS_PER_ROW:,} keys, got {len(keys):,}; "
@@ -87,23 +101,29 @@ def checked_step(step: object) -> int:
     Raises:
         UsageError: it is none, or beyond what a float64 holds exactly.
     """
-    number = step
-    if hasattr(number, "dtype"):
-        number = _item("step", number)
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        index = getattr(type(number), "__index__", None)
-        if isinstance(number, bool) or index is None:
-            raise _step_error(step)
-        number = int(index(number))
-    if isinstance(number, float):
-        if not number.is_integer():
-            raise _step_error(step)
-        number = int(number)
+    try:
+        number = _integer_of(step)
+    except UsageError:
+        raise
+    except VALUE_ERRORS as error:
+        raise _step_error(step) from error
     if not -MAX_STEP <= number <= MAX_STEP:
         raise UsageError(
             f"step must be from -(2**53 - 1) to 2**53 - 1, got {_cut(repr(number))}; "
             "count from a nearer origin, or log it as a metric and name it with define_metric"
         )
+    return number
+
+
+def _integer_of(step: object) -> int:
+    number = _item("step", step) if hasattr(step, "dtype") else step
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        index = getattr(type(number), "__index__", None)
+        if isinstance(number, bool) or index is None:
+            raise _step_error(step)
+        return int(index(number))
+    if isinstance(number, float) and not number.is_integer():
+        raise _step_error(step)
     return int(number)
 
 
@@ -129,15 +149,19 @@ def _is_plain_numpy(kind: type) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return the repr of a value, short enough for a message."""
-    return _cut(repr(value))
+    """Return the repr of a value, short enough for a message; its type where that fails."""
+    try:
+        return _cut(repr(value))
+    except VALUE_ERRORS:
+        # What a message is about may itself be what is broken.
+        return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def described(value: object) -> str:
     """Tell type and value for a message: `a list of 3`, `bytes b'abc'`."""
     kind = type(value).__name__
-    if isinstance(value, list | tuple | set | frozenset):
-        return f"a {kind} of {len(value)}"
+    if type(value) in (list, tuple, set, frozenset):
+        return f"a {kind} of {len(value)}"  # type: ignore[arg-type]
     if type(value).__repr__ is object.__repr__:
         return f"an object of type {type(value).__module__}.{kind}"
     return f"{kind} {shown(value)}"
@@ -167,7 +191,8 @@ def _gather(
                 f"a key must be a string, got {described(name)}"
                 f"{f' below {shown(prefix[:-1])}' if prefix else ''}; use str(key)"
             )
-        key = prefix + name if prefix else name
+        # Also of a kind of string whose hash is its own, such as an enumeration's.
+        key = prefix + name if prefix else name if type(name) is str else str.__str__(name)
         if prefix and not name:
             raise UsageError(f"a key must have at least one character, got '' below {prefix!r}")
         kind = type(value)

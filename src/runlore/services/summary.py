@@ -17,8 +17,10 @@ def summarise(
 ) -> JsonObject:
     """Return the last value of each key, or what its definition asks for.
 
-    What the user set by hand wins. Of a key with values of several kinds, the kind logged at
-    the greatest step counts. `mean` is asked only for keys that are defined so.
+    A definition that asks for several, such as `min,max`, gives `key.min` and `key.max`. What
+    was logged under such a name wins, and what the user set by hand wins over all. Of a key with
+    values of several kinds, the kind logged at the greatest step counts. `mean` is asked only
+    for keys that are defined so.
     """
     newest: dict[str, KeySummary] = {}
     for key in keys:
@@ -26,13 +28,20 @@ def summarise(
         if known is None or key.last_step > known.last_step:
             newest[key.key] = key
     summary: JsonObject = {}
+    several: JsonObject = {}
     for name, key in newest.items():
         definition = definition_of(name, definitions)
         how = definition.get("summary")
         if definition.get("hidden") is True or how == "none":
             continue
-        summary[name] = _value(key, how, definition.get("goal"), mean)
-    return {**summary, **by_hand}
+        goal = definition.get("goal")
+        if isinstance(how, str) and "," in how:
+            several.update(
+                {f"{name}.{one}": _value(key, one, goal, mean) for one in how.split(",")}
+            )
+        else:
+            summary[name] = _value(key, how, goal, mean)
+    return {**several, **summary, **by_hand}
 
 
 def definition_of(key: str, definitions: Sequence[JsonObject]) -> JsonObject:

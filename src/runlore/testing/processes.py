@@ -12,7 +12,7 @@ import runlore.sdk.sender
 def until(
     claim: Callable[[], bool],
     *,
-    seconds: float = 10.0,
+    seconds: float = 30.0,
     shown: Callable[[], object] = lambda: "",
 ) -> None:
     """Wait until a claim holds; say how things stand when it never does."""

@@ -125,7 +125,7 @@ class World:
         until(is_there, shown=self.trees)
         return found[0]
 
-    def settle(self, seconds: float = 20.0) -> None:
+    def settle(self, seconds: float = 50.0) -> None:
         """Wait until every sender is done."""
         until(lambda: not self.trees(), seconds=seconds, shown=self.shown)
 

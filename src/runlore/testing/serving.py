@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from runlore.core.json import JsonObject, JsonValue
 from runlore.testing.spools import SpoolBuilder
 
 SPOOL_TYPE = "application/vnd.runlore.spool"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
+_FIRST_PORT = 10_000
 
 
 class Answer(NamedTuple):
@@ -94,7 +96,7 @@ class ServerProcess:
         if process.poll() is not None:
             return ("", "")
         process.send_signal(by)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=30)
         if process.returncode != 0:
             raise AssertionError(f"the server ended with {process.returncode}: {err}")
         return out, err
@@ -183,7 +185,25 @@ def spool_path(builder: SpoolBuilder, offset: int) -> str:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Find a port that nobody listens on, and that the kernel gives to no other socket.
+
+    One from the kernel's own range may become the near end of somebody's connection before a
+    server takes it, or while that is restarted.
+    """
+    while True:
+        port = random.randrange(_FIRST_PORT, _first_given_port())
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _first_given_port() -> int:
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+        return max(int(text.split()[0]), _FIRST_PORT + 1000)
+    except OSError:
+        return 32_768

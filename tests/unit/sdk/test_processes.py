@@ -1,5 +1,6 @@
 """Real programs: forks, spawned children, signals and exit codes, read from the disk."""
 
+import json
 import os
 import signal
 import subprocess
@@ -163,6 +164,41 @@ def test_a_run_handed_to_a_child_process_logs_to_the_same_run(
     assert done.stderr.count("finished in") == 1
 
 
+LATE = """
+import multiprocessing, threading, runlore
+
+def late(run, over):
+    over.wait()
+    for i in range(5):
+        run.log({{"late": i}})
+
+def work(run):
+    run.log({{"early": 1}})
+    over = threading.Event()
+    threading.Thread(target=late, args=(run, over)).start()
+    # Called when the child has done all else and waits for its threads.
+    threading._register_atexit(over.set)
+
+if __name__ == "__main__":
+    with runlore.init() as run:
+        child = multiprocessing.get_context({method!r}).Process(target=work, args=(run,))
+        child.start()
+        child.join()
+        print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_thread_that_a_child_process_waits_for_is_heard_to_its_last_word(
+    home: Path, tmp_path: Path, method: str
+) -> None:
+    done = run_program(LATE.format(method=method), tmp_path)
+    assert done.stdout.strip() == "0", done.stderr
+    _, child = ended(home, 2)
+    expected = [{"early": 1.0}, *({"late": float(i)} for i in range(5))]
+    assert [values for _, values in child.rows] == expected
+
+
 def test_a_child_that_never_logs_leaves_nothing(home: Path, tmp_path: Path) -> None:
     run_program(
         "import os, runlore\nrun = runlore.init()\npid = os.fork()\n"
@@ -171,6 +207,29 @@ def test_a_child_that_never_logs_leaves_nothing(home: Path, tmp_path: Path) -> N
     )
     (found,) = ended(home, 1)
     assert found.role == "main"
+
+
+def test_a_thread_of_a_child_that_logs_first_after_the_end_prints_nothing(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import atexit, os, sys, threading, runlore\nrun = runlore.init()\nrun.log({'a': 1})\n"
+        "pid = os.fork()\n"
+        "if pid:\n    os.waitpid(pid, 0)\n    raise SystemExit\n"
+        "over, logged = threading.Event(), threading.Event()\n"
+        "def work():\n    over.wait()\n"
+        "    run.log({'a': 2})\n    run.config['seen'] = 1\n    logged.set()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        # What is registered first is called last: behind the end of the run.
+        "def end():\n    over.set()\n    assert logged.wait(30), 'it failed'\n"
+        "atexit.unregister(runlore.sdk.start._at_exit)\natexit.register(end)\n"
+        "atexit.register(runlore.sdk.start._at_exit)\n",
+        tmp_path,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "it failed" not in done.stderr, done.stderr
+    (found,) = ended(home, 1)
+    assert found.rows == [(0, {"a": 1.0})]
 
 
 def test_init_in_a_forked_child_begins_a_run_of_its_own(home: Path, tmp_path: Path) -> None:
@@ -226,6 +285,37 @@ def test_a_signal_handler_may_log_in_the_middle_of_a_write_where_nothing_is_mapp
     assert hits > 20
     assert sorted(v["hit"] for _, v in found.rows if "hit" in v) == list(range(hits))
     assert [v["loss"] for _, v in found.rows if "loss" in v] == list(range(30_000))
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_a_signal_handler_that_raises_in_the_middle_of_a_log_loses_and_doubles_nothing(
+    home: Path, tmp_path: Path, is_mapped: bool
+) -> None:
+    mapped = "" if is_mapped else "segments._is_preallocated = lambda fd, size: False\n"
+    done = run_program(
+        "import json, random, signal, runlore\nfrom runlore.sdk import segments\n"
+        f"{mapped}run = runlore.init()\nkept, hits = [], 0\n"
+        "def handle(*_):\n    raise TimeoutError\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "for i in range(20_000):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, random.choice((1e-5, 3e-5, 1e-4, 1)))\n"
+        "        if i % 7:\n            run.log({'i': i, 'b': 2.0})\n"
+        "        else:\n            run.log({'i': i, f'k{i % 500}': 1, 'text': 'x' * 1000})\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "        kept.append(i)\n"
+        "    except TimeoutError:\n        hits += 1\n"
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "run.finish()\nprint(json.dumps([hits, kept]))\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    hits, kept = json.loads(done.stdout)
+    (found,) = ended(home, 1)
+    rows = [values["i"] for _, values in found.rows]
+    assert hits > 20
+    assert len(rows) == len(set(rows))
+    assert set(kept) <= set(rows)
 
 
 def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(

@@ -2,10 +2,15 @@
 
 import argparse
 import copy
+import enum
+import inspect
 import math
+import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -152,6 +157,59 @@ def test_the_summary_holds_what_was_logged_last_and_what_was_set_by_hand_wins(
     assert the_stream(home).of(spool.SUMMARY) == [{"acc": 0.75}]
 
 
+def test_every_change_inside_the_summary_is_written_by_its_top_level_key(home: Path) -> None:
+    with runlore.init() as run:
+        run.summary["best"] = {"loss": 0.5, "at": {"step": 1}}
+        run.summary["best"]["at"]["step"] = 2
+        run.summary.best.loss = 0.25
+        replaced = run.summary["best"]
+        run.summary["best"] = 1
+        replaced["loss"] = 0.125
+        assert dict(run.summary) == {"best": 1}
+
+    assert the_stream(home).of(spool.SUMMARY) == [
+        {"best": {"loss": 0.5, "at": {"step": 1}}},
+        {"best": {"loss": 0.5, "at": {"step": 2}}},
+        {"best": {"loss": 0.25, "at": {"step": 2}}},
+        {"best": 1},
+    ]
+
+
+def test_every_change_of_a_list_is_written_by_its_top_level_key(home: Path) -> None:
+    with runlore.init(config={"layers": [8, {"width": 4}]}) as run:
+        layers = run.config["layers"]
+        inner = layers[1]
+        layers.append((1, 2))
+        inner["width"] = 5
+        layers[0] = Path("/x")
+        layers += [3]
+        assert layers.pop() == 3
+        del layers[0]
+        layers.reverse()
+        layers[0].sort(reverse=True)
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            layers.insert(0, "x" * 2**24)
+        for made in (copy.deepcopy(layers), pickle.loads(pickle.dumps(layers))):
+            made.clear()
+        assert run.config.as_dict() == {"layers": [[2, 1], {"width": 5}]}
+        run.summary["best"] = []
+        run.summary["best"].extend([1, 2])
+
+    found = the_stream(home)
+    assert [content["layers"] for content in found.of(spool.CONFIG)] == [
+        [8, {"width": 4}],
+        [8, {"width": 4}, [1, 2]],
+        [8, {"width": 5}, [1, 2]],
+        ["/x", {"width": 5}, [1, 2]],
+        ["/x", {"width": 5}, [1, 2], 3],
+        ["/x", {"width": 5}, [1, 2]],
+        [{"width": 5}, [1, 2]],
+        [[1, 2], {"width": 5}],
+        [[2, 1], {"width": 5}],
+    ]
+    assert found.of(spool.SUMMARY) == [{"best": []}, {"best": [1, 2]}]
+
+
 def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,16 +224,79 @@ def test_a_second_init_returns_the_run_unless_it_is_told_otherwise(
     third.finish()
 
 
-def test_disabled_does_nothing(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RUNLORE_STAGING", str(tmp_path / "staging"))
-    with runlore.init(mode="disabled", config={"lr": 1}) as run:
-        run.log({"loss": object()})
-        assert runlore.run is run
-        assert run.config.lr == 1
-        assert run.url is None
+@pytest.fixture
+def untouched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test's folder, with home and staging of its own, in which nothing may appear."""
+    # In the staging of the other tests their senders may still be at work.
+    monkeypatch.setenv("RUNLORE_STAGING", str(tmp_path / "memory"))
+    yield
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_disabled_run_behaves_as_a_run_and_touches_nothing() -> None:
+    with runlore.init(
+        mode="disabled", config={"lr": 1, "opt": {"name": "adam"}}, tags=["a"], notes="n"
+    ) as run:
+        assert runlore.run is run
+        assert (run.url, run.tags, run.notes) == (None, ("a",), "n")
+        run.log({"loss": 0.5, "eval": {"acc": np.float32(0.25)}})
+        run.log({"phase": "late"}, commit=False)
+        run.log({"loss": 0.25}, step=10)
+        assert run.step == 11
+        run.summary["best"] = {"loss": 0.1}
+        assert dict(run.summary) == {
+            "loss": 0.25,
+            "eval/acc": 0.25,
+            "phase": "late",
+            "best": {"loss": 0.1},
+        }
+        run.config.opt.name = "sgd"
+        run.config.update({"seed": 1})
+        assert dict(run.config) == {"lr": 1, "opt": {"name": "sgd"}, "seed": 1}
+        run.name = "first"
+        run.define_metric("loss", goal="minimize")
+        assert run.name == "first"
+        assert run.flush()
+        assert copy.deepcopy(run) is run
+    assert runlore.run is None
+
+
+class Failing(dict[str, object]):
+    """A mapping whose elements cannot be had."""
+
+    def items(self) -> Any:  # noqa: ANN401
+        raise RuntimeError("not now")
+
+
+class Unfloatable:
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_disabled_run_passes_over_what_cannot_be_logged() -> None:
+    own: dict[str, object] = {}
+    own["own"] = own
+    refused: list[Any] = [
+        {"loss": object(), "acc": 0.5},
+        {"loss": [1, 2], 3: 1, "": 2},
+        {"deep": own, "loss": Unfloatable(), "huge": 10**400},
+        Failing(a=1),
+        {"a": Failing(b=1)},
+        None,
+        3,
+    ]
+    with runlore.init(mode="disabled", tags=[3], config={"big": 2**20_000}) as run:  # type: ignore[list-item]
+        for data in refused:
+            run.log(data)
+        odd: Any = "x"
+        run.log({"acc": 0.75}, step=odd)
+        assert run.step == len(refused) + 1
+        assert dict(run.summary) == {"acc": 0.75}
+        run.summary["mute"] = Mute()
+        assert run.config["big"] == "<builtins.int>"
+        assert run.summary["mute"] == f"<{__name__}.Mute>"
 
 
 def test_a_copy_of_a_run_is_the_run(home: Path) -> None:
@@ -235,6 +356,9 @@ def test_a_wrong_init_says_what_was_expected(
         ({"name": "a*b"}, "has one '\\*' and at its end, got 'a\\*b'"),
         ({"name": "a", "goal": "up"}, "goal must be 'minimize' or 'maximize', got 'up'"),
         ({"name": "a", "summary": "most"}, "summary must be one of best, last"),
+        ({"name": "a", "summary": "min,most"}, "joined by commas, got 'min,most'"),
+        ({"name": "a", "summary": "min,none"}, "several but none joined by commas"),
+        ({"name": "a", "summary": ""}, "summary must be one of best, last"),
         ({"name": "a", "step_metric": ""}, "a key must have at least one character"),
     ],
 )
@@ -330,6 +454,10 @@ def test_a_refused_change_of_the_config_changes_nothing(home: Path) -> None:
         with pytest.raises(UsageError, match="at most 16 MiB"):
             run.config.update({"lr": 0.2, "blob": "x" * 2**24})
         assert dict(run.config) == {"lr": 0.1}
+        run.config["opt"] = {"name": "adam"}
+        with pytest.raises(UsageError, match="at most 16 MiB"):
+            run.config["opt"]["blob"] = "x" * 2**24
+        assert dict(run.config) == {"lr": 0.1, "opt": {"name": "adam"}}
         with pytest.raises(UsageError, match="at most 16 MiB"):
             run.summary["blob"] = "x" * 2**24
         assert dict(run.summary) == {}
@@ -350,3 +478,77 @@ def test_without_a_sender_the_end_says_so_and_where_everything_is(
     said = capsys.readouterr().err
     assert "no sender stays alive to take it; the rest is not on the disk yet but in " in said
     assert str(tmp_path / "memory") in said
+
+
+def test_with_a_home_on_a_network_filesystem_the_end_names_the_local_folder(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"lab:/home {tmp_path} nfs4 rw 0 0\n")
+    monkeypatch.setattr("runlore.sdk.settle.MOUNTS", str(mounts))
+    with runlore.init(mode="online", id="r1", settings={"url": "http://127.0.0.1:1"}) as run:
+        run.log({"loss": 1.0})
+    local = f"/var/tmp/runlore-{os.getuid()}/spool/{os.uname().nodename}/local/"
+    assert f"the rest is in {local}" in capsys.readouterr().err
+    with runlore.init(mode="offline", id="r1"):
+        pass
+    assert f"runlore sync {home}/spool/" in capsys.readouterr().err
+
+
+class Broken:
+    """A value whose own code fails wherever it is asked."""
+
+    def __float__(self) -> float:
+        raise LookupError("no number")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __index__(self) -> int:
+        raise RuntimeError("no integer")
+
+
+def test_values_whose_own_code_fails_are_refused_in_a_sentence(home: Path) -> None:
+    broken: Any = Broken()
+    with runlore.init() as run:
+        with pytest.raises(UsageError, match="cannot read what it was given: LookupError: no"):
+            run.log({"loss": broken})
+        with pytest.raises(UsageError, match="a key must be a string, got Broken <"):
+            run.log({broken: 1.0})
+        with pytest.raises(UsageError, match="step must be an integer, got Broken <"):
+            run.log({"loss": 1.0}, step=broken)
+        with pytest.raises(UsageError, match="cannot read what it was given: RuntimeError: not"):
+            run.config.update(Failing(a=1))
+        run.config["broken"] = [broken]
+        assert run.config["broken"] == [f"<{__name__}.Broken>"]
+        wrong: Any = None
+        with pytest.raises(UsageError, match="tags must be a list of strings, got NoneType"):
+            run.tags = wrong
+        with pytest.raises(UsageError, match="timeout must be a number of seconds, got str"):
+            run.flush(timeout=cast(Any, "soon"))
+    with pytest.raises(UsageError, match="dir must be the path of a folder, got bytes"):
+        runlore.init(dir=cast(Any, b"x"))
+    assert dict(the_stream(home).rows) == {}
+
+
+class Name(str, enum.Enum):  # noqa: UP042
+    LOSS = "loss"
+
+
+def test_a_key_of_an_enumeration_is_the_same_key_as_its_text(home: Path) -> None:
+    with runlore.init() as run:
+        for value in (1.0, 2.0, 3.0, 4.0):
+            run.log({Name.LOSS: value})
+        run.log({"loss": 5.0})
+        assert dict(run.summary) == {"loss": 5.0}
+    assert the_stream(home).rows == [(step, {"loss": step + 1.0}) for step in range(5)]
+
+
+def test_what_only_a_run_has_is_passed_over_by_those_who_look_at_the_module(home: Path) -> None:
+    assert not hasattr(runlore, "config")
+    assert "config" not in dict(inspect.getmembers(runlore))
+    with runlore.init():
+        assert hasattr(runlore, "config")

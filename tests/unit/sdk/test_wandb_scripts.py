@@ -91,3 +91,26 @@ def test_what_comes_later_says_so_on_a_run_too(home: Path) -> None:
         for name in ("watch", "log_artifact", "dir"):
             with pytest.raises(AttributeError, match=f"runlore has no '{name}' yet: "):
                 getattr(run, name)
+
+
+def test_a_config_takes_defaults_and_gives_a_plain_copy(home: Path) -> None:
+    with wandb.init(config={"lr": 0.1, "opt": {"betas": [0.9, {"late": 1}]}}) as run:
+        run.config.setdefaults({"lr": 1.0, "seed": 1})
+        run.config.setdefaults(argparse.Namespace(lr=2.0))
+        wandb.config.update({"lr": 0.2}, allow_val_change=True)
+        assert (run.config.get("lr"), run.config.get("none", 3)) == (0.2, 3)
+        plain = run.config.as_dict()
+        assert plain == {"lr": 0.2, "opt": {"betas": [0.9, {"late": 1}]}, "seed": 1}
+        plain["opt"]["betas"].append(3)  # type: ignore[index,call-overload,union-attr]
+        assert type(plain["opt"]) is dict
+        assert run.config.opt.betas == [0.9, {"late": 1}]
+
+    (found,) = settled(home)
+    assert found.of(spool.CONFIG)[1:] == [{"seed": 1}, {"lr": 0.2}]
+
+
+def test_several_summaries_are_asked_for_with_commas(home: Path) -> None:
+    with wandb.init() as run:
+        run.define_metric("loss", summary="min, max,min")
+    (found,) = settled(home)
+    assert found.of(spool.DEFINE) == [{"metric": "loss", "summary": "min,max"}]

@@ -52,6 +52,19 @@ def test_a_definition_chooses_the_value(definition: JsonObject, expected: float)
     assert summarise([a_key("loss")], defined, {}, mean=mean) == {"loss": expected}
 
 
+def test_a_definition_that_asks_for_several_gives_a_key_for_each() -> None:
+    defined: list[JsonObject] = [{"metric": "l*", "summary": "min,max,mean,last"}]
+    assert summarise([a_key("loss")], defined, {"loss.max": 7}, mean=mean) == {
+        "loss.min": 0.25,
+        "loss.max": 7,
+        "loss.mean": 1.5,
+        "loss.last": 0.5,
+    }
+    logged = [a_key("loss.min", last=0.125), a_key("loss")]
+    several: list[JsonObject] = [{"metric": "loss", "summary": "min,max"}]
+    assert summarise(logged, several, {}, mean=mean) == {"loss.min": 0.125, "loss.max": 2.0}
+
+
 @pytest.mark.parametrize("definition", [{"summary": "none"}, {"hidden": True}])
 def test_a_definition_may_leave_a_key_out(definition: JsonObject) -> None:
     defined: list[JsonObject] = [{"metric": "loss", **definition}]

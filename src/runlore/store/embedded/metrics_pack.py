@@ -13,7 +13,7 @@ from runlore.store.embedded.metrics_log import ALIVE, Log
 from runlore.store.embedded.metrics_tail import PACK_IDLE_S, Memory, TailPiece, Writer, is_due
 
 _PACK_AT_ONCE_BYTES = 8 * 1024 * 1024
-_PACK_AT_ONCE_WRITERS = 256
+_PACK_AT_ONCE_WRITERS = 64
 _FORGET_PIECES = 256
 _RETRY_S = 1.0
 _START_S = 1.0
