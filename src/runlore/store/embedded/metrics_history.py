@@ -7,6 +7,7 @@ reader who knows which packs count sees exactly one version of everything.
 import json
 import logging
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,9 @@ from runlore.store.embedded.metrics_summary import Summary
 _logger = logging.getLogger(__name__)
 
 _TABLES = """
-CREATE TABLE columns (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, body BLOB) STRICT;
+CREATE TABLE columns (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, body BLOB, digest INTEGER
+) STRICT;
 CREATE TABLE block (
     id INTEGER PRIMARY KEY, run INTEGER, writer INTEGER, columns INTEGER, n INTEGER,
     first_step INTEGER, last_step INTEGER, per_segment INTEGER, born INTEGER, dead INTEGER,
@@ -59,14 +62,17 @@ CREATE TABLE summary (
 ) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
 CREATE INDEX block_dead ON block (dead) WHERE dead NOT NULL;
-CREATE INDEX columns_run ON columns (run);
 """
 _INDICES = """
 CREATE INDEX block_span ON block (run, last_step, first_step);
-CREATE INDEX block_loose ON block (run, writer) WHERE raised IS NOT 1;
+CREATE INDEX block_loose ON block (run, writer, columns) WHERE raised IS NOT 1;
+CREATE INDEX columns_digest ON columns (run, digest);
 """
 _UPGRADE = (
-    "ALTER TABLE block ADD COLUMN raised INTEGER; DROP INDEX block_run;" + _INDICES + TOWER_TABLES
+    "ALTER TABLE block ADD COLUMN raised INTEGER; DROP INDEX block_run;"
+    "ALTER TABLE columns ADD COLUMN digest INTEGER; DROP INDEX columns_run;"
+    + _INDICES
+    + TOWER_TABLES
 )
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
@@ -262,18 +268,13 @@ class History:
         by_columns: dict[tuple[tuple[str, str], ...], list[Block]] = {}
         for block in packing.blocks:
             by_columns.setdefault(block.columns.cells, []).append(block)
-        small = {
-            row.columns: row
-            for row in self._own.loose_blocks(packing.run, self.published)
-            if row.writer == packing.writer and row.n < self._sizes.small_frames
-        }
         dead = []
         for parts in by_columns.values():
             set_id, columns = self._set(packing.run, parts[0].columns)
             whole = joined(columns, parts)
             summary.fold(whole)
-            if set_id in small:
-                old = small[set_id]
+            old = self._own.growing_block(packing.run, packing.writer, set_id)
+            if old is not None and old.n < self._sizes.small_frames:
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
@@ -377,27 +378,25 @@ class History:
         if len(self._sets) > _KNOWN_SETS:
             self._sets.clear()
         if wanted not in self._sets:
-            rows = self._db.execute("SELECT id FROM columns WHERE run = ?", (run,)).fetchall()
-            known = {number for number, _ in self._sets.values()}
-            for (number,) in rows:
-                if number not in known:
-                    try:
-                        found = self._read_columns(number)
-                    except DamageError as error:
-                        self._own.tell(error)
-                        continue
-                    self._sets[(run, found.cells)] = (number, found)
-        if wanted not in self._sets:
-            body = seal(json.dumps(columns.cells).encode())
-            cursor = self._db.execute("INSERT INTO columns (run, body) VALUES (?, ?)", (run, body))
-            assert cursor.lastrowid is not None
-            self._sets[wanted] = (cursor.lastrowid, columns)
+            body = json.dumps(columns.cells).encode()
+            digest = zlib.crc32(body)
+            rows = self._db.execute(
+                "SELECT id, body FROM columns WHERE run = ? AND digest = ?", (run, digest)
+            )
+            for number, known in rows:
+                try:
+                    if unseal(known, f"columns {number} in {str(self.path)!r}") == body:
+                        self._sets[wanted] = (number, columns)
+                except DamageError as error:
+                    self._own.tell(error)
+            if wanted not in self._sets:
+                cursor = self._db.execute(
+                    "INSERT INTO columns (run, body, digest) VALUES (?, ?, ?)",
+                    (run, seal(body), digest),
+                )
+                assert cursor.lastrowid is not None
+                self._sets[wanted] = (cursor.lastrowid, columns)
         return self._sets[wanted]
-
-    def _read_columns(self, number: int) -> Columns:
-        (body,) = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
-        cells = json.loads(unseal(body, f"columns {number} in {str(self.path)!r}"))
-        return Columns([(key, kind) for key, kind in cells])
 
     def _write(self, packing: Packing, number: int, set_id: int, block: Block) -> None:
         n = len(block)

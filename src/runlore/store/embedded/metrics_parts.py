@@ -30,6 +30,9 @@ class Part:
     def texts(self, column: int) -> list[str]:
         raise NotImplementedError
 
+    def release(self) -> None:
+        """Forget what was decoded; it will be decoded again if it is asked for."""
+
     def values(self, column: int) -> list[Value]:
         """Return one column as values of its kind."""
         kind = self.columns.kinds[column]
@@ -82,3 +85,8 @@ class PackedPart(Part):
     def texts(self, column: int) -> list[str]:
         slot = self.columns.slots[column]
         return self._reader.texts(self._row, self.columns, slot, self._run_name)
+
+    def release(self) -> None:
+        """Forget what was decoded."""
+        self._frames = None
+        self._segments = {}

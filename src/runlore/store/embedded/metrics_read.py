@@ -1,6 +1,7 @@
 """Answers from one snapshot of a run: packed blocks and the unpacked tail, superseded or not."""
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from runlore.store.embedded.metrics_parts import Part
 from runlore.store.embedded.metrics_summary import Cell
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
 from runlore.store.metrics import HistoryRow, KeySummary
+
+_WINDOW_FRAMES = 4096
 
 
 class RunAnswers:
@@ -55,10 +58,20 @@ class RunAnswers:
             for part in self._snapshot.parts(low, high)
             if (wanted is None or not wanted.isdisjoint(part.columns.place))
         ]
-        edges = sorted({max(part.first_step, low) for part in parts}) + [high]
-        for begin, end in zip(edges, edges[1:], strict=False):
-            within = [p for p in parts if p.last_step >= begin and p.first_step < end]
-            yield from self._window(within, wanted, begin, end)
+        parts.sort(key=lambda part: part.first_step)
+        begin, gathered, open_parts = low, 0, []
+        for part, after in zip_longest(parts, parts[1:]):
+            open_parts.append(part)
+            gathered += part.n
+            if after is not None and (gathered < _WINDOW_FRAMES or after.first_step <= begin):
+                continue
+            end = high if after is None else after.first_step
+            yield from self._window(open_parts, wanted, begin, end)
+            for done in open_parts:
+                if done.last_step < end:
+                    done.release()
+            open_parts = [part for part in open_parts if part.last_step >= end]
+            begin, gathered = end, 0
 
     def _merge(self, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""

@@ -79,6 +79,15 @@ class HistoryReader:
         where = f"run = ? AND raised IS NOT 1 AND {_COUNTS}"
         return self._blocks(where, (run, published, published))
 
+    def growing_block(self, run: int, writer: int, columns: int) -> BlockRow | None:
+        """Return the newest block of a writer with some columns that no tower holds."""
+        found = self._blocks(
+            "run = ? AND writer = ? AND columns = ? AND raised IS NOT 1 AND raised IS NULL "
+            "AND dead IS NULL",
+            (run, writer, columns),
+        )
+        return found[-1] if found else None
+
     def waiting_blocks(self, run: int, writer: int) -> list[BlockRow]:
         """Return the blocks of a writer that may go into a tower."""
         return self._blocks(
