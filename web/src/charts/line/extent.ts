@@ -1,5 +1,6 @@
 /** Which steps and which values a chart shows. */
 import { type Extent, indexesWithin, type Line, type LineOptions } from "./model";
+import { select } from "./pixels";
 
 export interface ValueExtent {
   readonly extent: Extent;
@@ -87,22 +88,32 @@ function fences([low, high]: Extent, isLog: boolean): Extent {
   return away === 0 ? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] : [low - away, high + away];
 }
 
+const held = new Float64Array(4 * CORE_BUCKETS);
+
 /** The middle of a run's values; of a long run every so many buckets stand for all. */
-function coreOf(line: Line, x: Extent, isLog: boolean): Extent {
-  const [from, to] = indexesWithin(line.buckets, x);
-  const values: number[] = [];
+function coreOf({ buckets }: Line, x: Extent, isLog: boolean): Extent {
+  const { min, max } = buckets;
+  const [from, to] = indexesWithin(buckets, x);
   let finite = 0;
-  for (let index = from; index < to; index += 1) finite += Number(isShowable(line.buckets.max[index] ?? Number.NaN, isLog));
+  for (let index = from; index < to; index += 1) finite += isShowable(max[index] ?? Number.NaN, isLog) ? 1 : 0;
   const stride = Math.max(1, Math.ceil(finite / CORE_BUCKETS));
   let passed = 0;
+  let size = 0;
   for (let index = from; index < to; index += 1) {
-    if (!isShowable(line.buckets.max[index] ?? Number.NaN, isLog)) continue;
-    if (passed % stride === 0) takeBucket(values, line, index, isLog);
+    const greatest = max[index] ?? Number.NaN;
+    if (!isShowable(greatest, isLog)) continue;
     passed += 1;
+    if ((passed - 1) % stride !== 0) continue;
+    held[size] = greatest;
+    size += 1;
+    const least = min[index] ?? Number.NaN;
+    if (!isShowable(least, isLog)) continue;
+    held[size] = least;
+    size += 1;
   }
-  const sorted = Float64Array.from(values).sort();
-  const last = sorted.length - 1;
-  return [sorted[Math.floor(last * CORE_QUANTILE)] ?? 0, sorted[Math.ceil(last * (1 - CORE_QUANTILE))] ?? 0];
+  if (size === 0) return [0, 0];
+  const low = select(held, size, Math.floor((size - 1) * CORE_QUANTILE));
+  return [low, select(held, size, Math.ceil((size - 1) * (1 - CORE_QUANTILE)))];
 }
 
 function takeBucket(values: number[], { buckets }: Line, index: number, isLog: boolean): void {
@@ -113,6 +124,11 @@ function takeBucket(values: number[], { buckets }: Line, index: number, isLog: b
 
 function reachOf(line: Line, x: Extent, isLog: boolean): Reach | null {
   const { min, max } = line.buckets;
+  const [from, to] = indexesWithin(line.buckets, x);
+  // A line that is shown whole knows its ends.
+  if (from === 0 && to === min.length && !(isLog && line.low <= 0)) {
+    return line.low > line.high ? null : { line, low: line.low, high: line.high };
+  }
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   const take = (value: number): void => {
@@ -120,7 +136,6 @@ function reachOf(line: Line, x: Extent, isLog: boolean): Reach | null {
     if (value < low) low = value;
     if (value > high) high = value;
   };
-  const [from, to] = indexesWithin(line.buckets, x);
   for (let index = from; index < to; index += 1) {
     take(min[index] ?? Number.NaN);
     take(max[index] ?? Number.NaN);

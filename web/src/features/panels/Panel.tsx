@@ -48,7 +48,13 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     };
   }, [source]);
   const events = useMemo(
-    () => ({ onZoom, onReset: () => { onZoom(null); }, onWidth: source.setWidth, onBeyond: source.setBeyond }),
+    () => ({
+      onZoom,
+      onReset: () => { onZoom(null); },
+      onWidth: source.setWidth,
+      onBeyond: source.setBeyond,
+      isInSight: source.isInSight,
+    }),
     [onZoom, source],
   );
   const prefix = prefixOf(metric);
