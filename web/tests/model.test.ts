@@ -109,6 +109,39 @@ describe("extents", () => {
     expect(beyond).toBe(1);
   });
 
+  test("a run alone that diverges slowly shows where it was readable, on whichever side it leaves", () => {
+    for (const sign of [1, -1]) {
+      for (const begin of [150, 300, 500]) {
+        const values = Array.from({ length: 600 }, (_, step) => {
+          return sign * (1 + Math.exp(-step / 60) + Math.exp(Math.max(0, step - begin) / 6) - 1);
+        });
+        const { extent, beyond } = extentY([built("a", values)], [0, 599], PLAIN) ?? { extent: [0, 0], beyond: 0 };
+        const [low, high] = sign > 0 ? extent : [-extent[1], -extent[0]];
+        expect(low).toBeLessThan(1.1);
+        expect(high).toBeGreaterThan(1.7);
+        expect(high).toBeLessThan(8);
+        expect(beyond).toBe(1);
+        // A straight line on a log axis: nothing is out of range there.
+        if (sign > 0) expect(extentY([built("a", values)], [0, 599], { ...PLAIN, isLogY: true })?.beyond).toBe(0);
+        expect(extentY([built("a", values)], [0, 599], { ...PLAIN, yRange: "full" })?.beyond).toBe(0);
+      }
+    }
+  });
+
+  test("a run alone that rises, counts, jumps to another level or falls from a high one is shown whole", () => {
+    const shapes: ((step: number) => number)[] = [
+      (step) => step * 1000,
+      (step) => step ** 3,
+      (step) => (step < 200 ? 1e-5 : 1 + (step % 7) / 100),
+      (step) => 1e6 * Math.exp(-step / 20),
+      (step) => (step < 100 ? 0 : 1e-3 * (step - 100)),
+    ];
+    for (const shape of shapes) {
+      const values = Array.from({ length: 600 }, (_, step) => shape(step));
+      expect(extentY([built("a", values)], [0, 599], PLAIN)?.beyond).toBe(0);
+    }
+  });
+
   test("a few points, zeros with a one among them, and two far apart lines are shown whole", () => {
     expect(extentY([built("a", [1e6, 1, 0.5])], [0, 2], PLAIN)?.beyond).toBe(0);
     expect(extentY([built("a", new Array<number>(300).fill(0).with(100, 1))], [0, 299], PLAIN)?.beyond).toBe(0);
