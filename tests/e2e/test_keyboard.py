@@ -8,7 +8,8 @@ from tests.e2e.conftest import OpenPage, Server
 
 _IS_SEEN = """(element) => {
   const { outlineStyle, outlineWidth } = getComputedStyle(element);
-  return element.matches(':focus-visible') && outlineStyle !== 'none' && parseFloat(outlineWidth) > 0;
+  const isOutlined = outlineStyle !== 'none' && parseFloat(outlineWidth) > 0;
+  return element.matches(':focus-visible') && isOutlined;
 }"""
 
 
