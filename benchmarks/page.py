@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,8 +89,10 @@ def main() -> None:
         _first_point(server, browser)
         _live(server, browser, arguments.values)
         for runs in (8, 100):
-            _post(server, runs, arguments.steps)
+            _post(server, runs, arguments.steps, keys=_KEYS)
             _look(server, browser, runs)
+        _post(server, 1000, 1000, keys=_KEYS[:1])
+        _crowd(server, browser, 1000)
 
 
 def _first_point(server: ServerProcess, browser: Browser) -> None:
@@ -156,9 +158,47 @@ def _look(server: ServerProcess, browser: Browser, runs: int) -> None:
     page.close()
 
 
+def _crowd(server: ServerProcess, browser: Browser, runs: int) -> None:
+    """Show many lines in one panel, zoom in, and zoom out again."""
+    page = browser.new_page(viewport=_SIZE, bypass_csp=True)
+    page.goto(f"{server.url}/local/of-{runs}?most={runs}")
+    page.wait_for_selector(f'.chart[data-drawn="{runs}"]', timeout=60_000)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.wait_for_timeout(1000)
+    name = f"{runs} runs x 1 panel"
+    _moves(page, session)
+    took, count = _moves(page, session)
+    print(f"{name:20}, move  {took / count * 1e3:8.1f} ms     (goal 16; CPU of the main thread)")
+    box = page.locator(".u-over").bounding_box()
+    assert box is not None
+    ins, outs = [], []
+    for share in (0.2, 0.4, 0.6):
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] * share, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * (share + 0.3), middle, steps=2)
+        page.wait_for_timeout(500)
+        before = _busy(session)
+        with page.expect_response("**/series"):
+            page.mouse.up()
+        page.wait_for_timeout(1000)
+        ins.append(_busy(session) - before)
+        before = _busy(session)
+        with page.expect_response("**/series"):
+            page.keyboard.press("r")
+        page.wait_for_timeout(1000)
+        outs.append(_busy(session) - before)
+    print(
+        f"{name:20}, zoom  {statistics.median(ins) * 1e3:8.0f} ms     "
+        f"(goal 150; out again {statistics.median(outs) * 1e3:.0f}; CPU of the main thread)"
+    )
+    page.close()
+
+
 def _moves(page: Page, session: CDPSession) -> tuple[float, int]:
     """Return the main thread's time for moves over a chart, and their number."""
-    box = page.locator(".u-over").nth(1).bounding_box()
+    box = page.locator(".u-over").last.bounding_box()
     assert box is not None
     chance = random.Random(7)
     before, count = _busy(session), 120
@@ -174,15 +214,15 @@ def _busy(session: CDPSession) -> float:
     return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
 
 
-def _post(server: ServerProcess, runs: int, steps: int) -> None:
-    """Send runs of ten keys through the API that takes spools."""
+def _post(server: ServerProcess, runs: int, steps: int, *, keys: Sequence[str]) -> None:
+    """Send runs through the API that takes spools."""
     chance = random.Random(1)
     for number in range(runs):
         builder = SpoolBuilder(RunRef("local", f"of-{runs}", f"run-{number}"))
         speed, noise = chance.uniform(0.5, 4), chance.uniform(0.01, 0.1)
         for step in range(steps):
             value = math.exp(-speed * step / steps)
-            builder.log({key: value + noise * chance.gauss(0, 1) for key in _KEYS}, step=step)
+            builder.log({key: value + noise * chance.gauss(0, 1) for key in keys}, step=step)
         for first in range(0, len(builder.frames), 2000):
             piece = builder.piece(first, first + 2000)
             answer = server.request(

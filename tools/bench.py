@@ -97,6 +97,8 @@ FIGURES = (
         without=_NO_PEERS,
     ),
     Figure("logged to visible, p99", "page", r"to visible, p50/p99 +\d+ / (\d+) ms", 1000, "ms"),
+    Figure("1000 lines: pointer move, CPU", "page", r"1 panel , move +([\d.]+) ms", 16, "ms"),
+    Figure("1000 lines: zoom, CPU", "page", r"1 panel , zoom +([\d.]+) ms", 150, "ms"),
     Figure("server CPU per point", "server", r"point, CPU until idle +([\d.]+) us", 1, "us"),
     Figure("server CPU per tiny post", "server", r"tiny post, CPU +([\d.]+) ms", 1.5, "ms"),
     Figure("server ready", "server", r"ready, median of 5 +([\d.]+) s", 0.8, "s"),

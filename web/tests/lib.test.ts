@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { flatten } from "../src/lib/flatten";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../src/lib/format";
 import { matcherOf } from "../src/lib/matcher";
-import { DEFAULT_VIEW, readView, shownRuns, soloRun, toggleRun, type View, visibility, writeView } from "../src/lib/view";
+import { DEFAULT_VIEW, MOST_RUNS, readView, shownRuns, soloRun, toggleRun, type View, visibility, writeView } from "../src/lib/view";
 import { tagsOf } from "../src/lib/tags";
 
 describe("numbers", () => {
@@ -58,6 +58,11 @@ describe("the view in the URL", () => {
     expect(readView(writeView(view))).toEqual(view);
   });
 
+  test("the charts show many more runs when asked, and no number that was not offered", () => {
+    expect(readView(writeView({ ...DEFAULT_VIEW, most: MOST_RUNS })).most).toBe(1000);
+    expect(readView({ most: "999999" }).most).toBe(DEFAULT_VIEW.most);
+  });
+
   test("the default view leaves no trace", () => {
     expect(writeView(DEFAULT_VIEW)).toEqual({});
   });
@@ -70,9 +75,9 @@ describe("the view in the URL", () => {
     const view = { ...DEFAULT_VIEW, ...toggleRun(DEFAULT_VIEW, "a") };
     expect(visibility(view)("a")).toBe(false);
     const solo = { ...view, ...soloRun(view, "b") };
-    expect(shownRuns([{ id: "a" }, { id: "b" }], solo, 10)).toEqual([{ id: "b" }]);
+    expect(shownRuns([{ id: "a" }, { id: "b" }], solo)).toEqual([{ id: "b" }]);
     expect({ ...solo, ...soloRun(solo, "b") }).toEqual(DEFAULT_VIEW);
-    expect(shownRuns([{ id: "a" }, { id: "b" }], DEFAULT_VIEW, 1)).toEqual([{ id: "a" }]);
+    expect(shownRuns([{ id: "a" }, { id: "b" }], { ...DEFAULT_VIEW, most: 1 })).toEqual([{ id: "a" }]);
   });
 });
 

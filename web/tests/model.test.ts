@@ -10,11 +10,11 @@ import {
   nearestLine,
   rangeBetween,
   smooth,
-  spikesOf,
   stepAt,
   toX,
   toY,
 } from "../src/charts/line/model";
+import { intoPixels, noPixels, select, spikesOf } from "../src/charts/line/pixels";
 import { line, PLAIN, points, scale } from "./a";
 
 const built = (id: string, values: readonly number[]) => buildLine(line(id, values), PLAIN);
@@ -109,6 +109,39 @@ describe("extents", () => {
     expect(beyond).toBe(1);
   });
 
+  test("a run alone that diverges slowly shows where it was readable, on whichever side it leaves", () => {
+    for (const sign of [1, -1]) {
+      for (const begin of [150, 300, 500]) {
+        const values = Array.from({ length: 600 }, (_, step) => {
+          return sign * (1 + Math.exp(-step / 60) + Math.exp(Math.max(0, step - begin) / 6) - 1);
+        });
+        const { extent, beyond } = extentY([built("a", values)], [0, 599], PLAIN) ?? { extent: [0, 0], beyond: 0 };
+        const [low, high] = sign > 0 ? extent : [-extent[1], -extent[0]];
+        expect(low).toBeLessThan(1.1);
+        expect(high).toBeGreaterThan(1.7);
+        expect(high).toBeLessThan(8);
+        expect(beyond).toBe(1);
+        // A straight line on a log axis: nothing is out of range there.
+        if (sign > 0) expect(extentY([built("a", values)], [0, 599], { ...PLAIN, isLogY: true })?.beyond).toBe(0);
+        expect(extentY([built("a", values)], [0, 599], { ...PLAIN, yRange: "full" })?.beyond).toBe(0);
+      }
+    }
+  });
+
+  test("a run alone that rises, counts, jumps to another level or falls from a high one is shown whole", () => {
+    const shapes: ((step: number) => number)[] = [
+      (step) => step * 1000,
+      (step) => step ** 3,
+      (step) => (step < 200 ? 1e-5 : 1 + (step % 7) / 100),
+      (step) => 1e6 * Math.exp(-step / 20),
+      (step) => (step < 100 ? 0 : 1e-3 * (step - 100)),
+    ];
+    for (const shape of shapes) {
+      const values = Array.from({ length: 600 }, (_, step) => shape(step));
+      expect(extentY([built("a", values)], [0, 599], PLAIN)?.beyond).toBe(0);
+    }
+  });
+
   test("a few points, zeros with a one among them, and two far apart lines are shown whole", () => {
     expect(extentY([built("a", [1e6, 1, 0.5])], [0, 2], PLAIN)?.beyond).toBe(0);
     expect(extentY([built("a", new Array<number>(300).fill(0).with(100, 1))], [0, 299], PLAIN)?.beyond).toBe(0);
@@ -189,6 +222,60 @@ describe("spikes", () => {
     const flat = Array.from({ length: 50 }, () => 1);
     const buckets = { ...points(flat), count: new Float64Array(50).fill(10), max: Float64Array.from(flat, (value, index) => (index === 20 ? 9 : value + 0.1 * (index % 3))) };
     const spiky = buildLine({ ...line("a", flat), buckets }, PLAIN);
-    expect(spikesOf(spiky, scale({ x: [0, 49] }), 3)).toEqual([20]);
+    const pixels = noPixels();
+    intoPixels(pixels, spiky, scale({ x: [0, 49] }));
+    expect(spikesOf(pixels, 100, 3)).toEqual([20]);
   });
+
+  test("a bucket alone sticks out of nothing, whatever stood in the buffer before", () => {
+    const pixels = noPixels();
+    intoPixels(pixels, built("long", decay(300)), scale({ x: [0, 299], y: [0, 1] }));
+    const one = { ...points([5]), count: Float64Array.of(9), min: Float64Array.of(1), max: Float64Array.of(9) };
+    intoPixels(pixels, buildLine({ ...line("a", [5]), buckets: one }, PLAIN), scale());
+    expect(pixels.size).toBe(1);
+    expect(spikesOf(pixels, 100, 3)).toEqual([]);
+  });
+});
+
+describe("a line in pixels", () => {
+  const ends = [-1e308, -5, 0, 0.3, 7, 1e308, Number.NaN, Number.POSITIVE_INFINITY];
+
+  const nearly = (pixel = Number.NaN) => pixel.toFixed(6);
+
+  test("stands where the axes say, on all four kinds of axes, and ends at the same places", () => {
+    for (const isLogX of [false, true]) {
+      for (const isLogY of [false, true]) {
+        const each = scale({ x: [1, 8], y: [0.1, 10], isLogX, isLogY });
+        const pixels = noPixels();
+        intoPixels(pixels, built("a", ends), each);
+        expect(pixels.first).toBe(0);
+        expect(pixels.size).toBe(ends.length);
+        for (const [index, value] of ends.entries()) {
+          const [px, py] = [isLogX && index === 0 ? Number.NaN : toX(each, index), toY(each, value)];
+          const isShown = Number.isFinite(value) && !(isLogY && value <= 0);
+          expect(nearly(pixels.x[index])).toBe(nearly(px));
+          expect(nearly(pixels.y[index])).toBe(nearly(isShown ? Math.max(-4000, Math.min(4000, py)) : Number.NaN));
+        }
+      }
+    }
+  });
+
+  test("holds one bucket more on each side than the steps shown", () => {
+    const pixels = noPixels();
+    intoPixels(pixels, built("a", decay(100)), scale({ x: [40, 50] }));
+    expect([pixels.first, pixels.size]).toEqual([39, 13]);
+  });
+
+  test("a band whose lower end has no logarithm goes to the floor", () => {
+    const pixels = noPixels();
+    const low = { ...points([1, 1]), min: Float64Array.of(-1, 0), max: Float64Array.of(1, 1) };
+    intoPixels(pixels, buildLine({ ...line("a", [1, 1]), buckets: low }, PLAIN), scale({ x: [0, 1], y: [0.1, 10], isLogY: true }));
+    expect([...pixels.bottom.slice(0, 2)]).toEqual([100, 100]);
+  });
+});
+
+test("the value of a rank is that of the sorted values", () => {
+  const values = Array.from({ length: 200 }, (_, index) => (index * 7919) % 31);
+  const sorted = [...values].sort((a, b) => a - b);
+  for (const rank of [0, 1, 50, 100, 198, 199]) expect(select(Float64Array.from(values), 200, rank)).toBe(sorted[rank]);
 });

@@ -17,7 +17,8 @@ export interface SeriesWish {
 }
 
 interface Entry {
-  readonly name: string;
+  readonly key: string;
+  readonly run: string;
   series: Series | null;
   /** What `series` answers; another wish makes it stale. */
   askedFor: string;
@@ -33,13 +34,14 @@ interface Batch {
 
 /** Growing runs are asked for at most twice a second: nobody sees more, and drawing keeps its time. */
 const MIN_PAUSE_MS = 450;
+const MOST_POINTS = 500_000;
 const RETRY_MS = 2_000;
 
 export class SeriesStore {
   readonly #owner: string;
   readonly #project: string;
-  /** By key and run, then by number of buckets: a large panel may show what a small one shows. */
-  readonly #entries = new Map<string, Map<number, Entry>>();
+  /** By key, run and number of buckets: a large panel may show what a small one shows. */
+  readonly #entries = new Map<string, Map<string, Map<number, Entry>>>();
   readonly #wishes = new Set<SeriesWish>();
   readonly #live: Live;
   #leave: (() => void) | null = null;
@@ -80,7 +82,7 @@ export class SeriesStore {
 
   /** What is known now, perhaps of an older range or size: an old picture is better than none. */
   read(key: string, run: string, buckets: number): Series | null {
-    const sizes = this.#entries.get(cellName(key, run));
+    const sizes = this.#entries.get(key)?.get(run);
     const best = sizes?.get(buckets);
     if (best !== undefined && best.askedFor !== "") return best.series;
     for (const entry of sizes?.values() ?? []) if (entry.series !== null) return entry.series;
@@ -90,6 +92,12 @@ export class SeriesStore {
   /** Whether every series of the wish has been answered once. */
   isComplete(wish: SeriesWish): boolean {
     return wish.runs.every((run) => this.#entry(wish, run).askedFor !== "");
+  }
+
+  /** Whether what is known answers this very wish, of its range and size. */
+  isAnswered(wish: SeriesWish): boolean {
+    const asked = signature(wish);
+    return wish.runs.every((run) => this.#entry(wish, run).askedFor === asked);
   }
 
   #takeChanges(changes: readonly Change[]): void {
@@ -102,9 +110,11 @@ export class SeriesStore {
 
   /** Marks the series of these runs, or of all, as older than the server's. */
   #markStale(changed: ReadonlySet<string> | null): void {
-    for (const [name, sizes] of this.#entries) {
-      if (changed !== null && !changed.has(name.slice(0, name.indexOf("\n")))) continue;
-      for (const entry of sizes.values()) entry.stale = true;
+    for (const runs of this.#entries.values()) {
+      for (const [run, sizes] of runs) {
+        if (changed !== null && !changed.has(run)) continue;
+        for (const entry of sizes.values()) entry.stale = true;
+      }
     }
     this.#plan(0);
   }
@@ -140,10 +150,14 @@ export class SeriesStore {
     try {
       const range = wish.range ?? { start: null, stop: null };
       const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, ...range });
-      const found = new Map(answer.map((series) => [cellName(series.key, series.run), series]));
       for (const cell of batch.cells) {
-        cell.series = found.get(cell.name) ?? null;
+        cell.series = null;
         cell.askedFor = asked;
+      }
+      const found = new Map(batch.cells.map((cell) => [`${cell.run}\n${cell.key}`, cell]));
+      for (const series of answer) {
+        const cell = found.get(`${series.run}\n${series.key}`);
+        if (cell !== undefined) cell.series = series;
       }
       for (const other of touched) {
         other.onFault(null);
@@ -173,22 +187,34 @@ export class SeriesStore {
       group.cells.push(...missing.map((run) => this.#entry(wish, run)));
       groups.set(name, group);
     }
-    return [...groups.values()];
+    return [...groups.values()].flatMap(inPieces);
   }
 
-  #entry(wish: SeriesWish, run: string): Entry {
-    const name = cellName(wish.key, run);
-    const sizes = this.#entries.get(name) ?? new Map<number, Entry>();
-    this.#entries.set(name, sizes);
-    const entry = sizes.get(wish.buckets) ?? { name, series: null, askedFor: "", stale: true };
-    sizes.set(wish.buckets, entry);
-    return entry;
+  #entry({ key, buckets }: SeriesWish, run: string): Entry {
+    const sizes = madeIn(madeIn(this.#entries, key, () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
+    return madeIn(sizes, buckets, () => ({ key, run, series: null, askedFor: "", stale: true }));
   }
 }
 
-/** A run's id holds no line break, so the two cannot run into each other. */
-function cellName(key: string, run: string): string {
-  return `${run}\n${key}`;
+/** One request for much would answer late, or be refused by the server. */
+function inPieces(batch: Batch): Batch[] {
+  const { runs, keys, wish, cells } = batch;
+  const most = Math.max(1, Math.floor(MOST_POINTS / (runs.length * wish.buckets)));
+  return Array.from({ length: Math.ceil(keys.length / most) }, (_, piece) => ({
+    runs,
+    wish,
+    keys: keys.slice(piece * most, (piece + 1) * most),
+    // The cells of a key stand together, in the order of the keys.
+    cells: cells.slice(piece * most * runs.length, (piece + 1) * most * runs.length),
+  }));
+}
+
+function madeIn<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
 }
 
 function signature(wish: SeriesWish): string {

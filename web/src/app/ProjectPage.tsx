@@ -1,6 +1,6 @@
 /** A project: its runs on the left, their charts beside them. */
 import { Link } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
 import type { Run } from "../api/nouns";
 import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
@@ -10,13 +10,12 @@ import { chartedKeys } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { RunList } from "../features/runs/RunList";
+import { formatCount } from "../lib/format";
 import { matcherOf } from "../lib/matcher";
-import { shownRuns, type View } from "../lib/view";
+import { MOST_RUNS, shownRuns, type View, type ViewChange } from "../lib/view";
 import { type Command, useCommands } from "../ui/commands";
 import { Icon, Notice, useIsDark, useMedia } from "../ui/parts";
 import { useView } from "./useView";
-
-const MOST_IN_CHARTS = 100;
 
 interface ProjectPageProps {
   readonly owner: string;
@@ -34,6 +33,11 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const [crosshair] = useState(() => new Crosshair());
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
   const shown = useShownRuns(all, view);
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = runs;
+  const isShort = hasNextPage && !isFetchingNextPage && all.length < view.most + view.hidden.length;
+  useEffect(() => {
+    if (isShort) void fetchNextPage();
+  }, [isShort, fetchNextPage]);
   const charted = useMemo(
     () => keys.data && chartedKeys(numberKeys(keys.data), all.map((run) => run.definitions)),
     [keys.data, all],
@@ -81,9 +85,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
         />
       )}
       <main className="main">
-        {shown.length === MOST_IN_CHARTS && total > MOST_IN_CHARTS && (
-          <p className="note">The charts show the newest {MOST_IN_CHARTS} runs of this list. Search, or pick runs alone, to see others.</p>
-        )}
+        {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
         <PanelGrid
           keys={charted}
           runs={shown}
@@ -97,10 +99,24 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   );
 }
 
+function MostNote({ view, onView }: { readonly view: View; readonly onView: ViewChange }) {
+  return (
+    <p className="note">
+      The charts show the newest {formatCount(view.most)} runs of this list.{" "}
+      {view.most < MOST_RUNS && (
+        <>
+          <button className="link" onClick={() => { onView({ most: MOST_RUNS }); }}>Show up to {formatCount(MOST_RUNS)}</button>{". "}
+        </>
+      )}
+      Search, or pick runs alone, to see others.
+    </p>
+  );
+}
+
 /** The runs in the charts; the same array as long as nothing that a chart shows has changed. */
 function useShownRuns(all: readonly Run[], view: View): readonly PanelRun[] {
   const isDark = useIsDark();
-  const shown = shownRuns(all, view, MOST_IN_CHARTS).map((run) => ({
+  const shown = shownRuns(all, view).map((run) => ({
     id: run.id,
     name: run.name,
     color: colorOf(run, isDark),

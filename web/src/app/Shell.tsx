@@ -1,13 +1,16 @@
 /** The frame around every page: where one is, whether the server is there, and the commands. */
-import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
-import { useMemo } from "react";
+import { Link, Outlet, useLocation, useNavigate, useParams } from "@tanstack/react-router";
+import { useEffect, useMemo, useRef } from "react";
 
 import { useIsAway } from "../api/queries";
 import { PaletteButton, useCommands } from "../ui/commands";
+import { focusOn, keepFocus } from "../ui/focus";
 import { Notice } from "../ui/parts";
 
 export function Shell() {
   const navigate = useNavigate();
+  useEffect(keepFocus, []);
+  useLinkBack();
   useCommands(
     useMemo(
       () => [
@@ -27,6 +30,28 @@ export function Shell() {
       <Outlet />
     </div>
   );
+}
+
+/** Whoever comes back from a page stands on the link that led there. */
+function useLinkBack(): void {
+  const { pathname } = useLocation();
+  const before = useRef(pathname);
+  useEffect(() => {
+    const left = before.current;
+    before.current = pathname;
+    if (left === pathname) return;
+    // Lists come a few frames after their page.
+    let frames = 30;
+    let frame = 0;
+    const seek = (): void => {
+      const link = document.querySelector(`.shell > :not(.top) a[href="${CSS.escape(left)}"]`);
+      frames -= 1;
+      if (link === null && frames > 0) frame = requestAnimationFrame(seek);
+      else focusOn(link);
+    };
+    seek();
+    return () => { cancelAnimationFrame(frame); };
+  }, [pathname]);
 }
 
 function Crumbs() {

@@ -2,6 +2,10 @@
 export const Y_RANGES = ["auto", "full", "inliers"] as const;
 export type YRange = (typeof Y_RANGES)[number];
 
+/** How many runs the charts show at first, and at most when asked for more. */
+export const FIRST_RUNS = 100;
+export const MOST_RUNS = 1000;
+
 /** What a person sees of a page and would share: it lives in the URL, defaults left out. */
 export interface View {
   /** Search of the run list. */
@@ -11,6 +15,8 @@ export interface View {
   readonly hidden: readonly string[];
   /** When not empty, the only runs in the charts. */
   readonly only: readonly string[];
+  /** How many runs the charts show at most. */
+  readonly most: number;
   /** Search of the panels. */
   readonly filter: string;
   /** Half-life of the smoothing in steps; 0 is none. */
@@ -36,6 +42,7 @@ export const DEFAULT_VIEW: View = {
   state: "",
   hidden: [],
   only: [],
+  most: FIRST_RUNS,
   filter: "",
   smooth: 0,
   isLogX: false,
@@ -54,6 +61,7 @@ export function readView(params: Params): View {
     state: params["state"] ?? "",
     hidden: list(params["hide"]),
     only: list(params["only"]),
+    most: params["most"] === String(MOST_RUNS) ? MOST_RUNS : FIRST_RUNS,
     filter: params["filter"] ?? "",
     smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
     isLogX: params["logx"] === "1",
@@ -74,6 +82,7 @@ export function writeView(view: View): Params {
   put("state", view.state);
   put("hide", view.hidden.map(encodeURIComponent).join());
   put("only", view.only.map(encodeURIComponent).join());
+  put("most", view.most === FIRST_RUNS ? "" : String(view.most));
   put("filter", view.filter);
   put("smooth", view.smooth === 0 ? "" : String(view.smooth));
   put("logx", view.isLogX ? "1" : "");
@@ -85,12 +94,12 @@ export function writeView(view: View): Params {
   return params;
 }
 
-/** The runs that the charts show: newest first, `most` at most. */
-export function shownRuns<T extends { readonly id: string }>(runs: readonly T[], view: View, most: number): T[] {
+/** The runs that the charts show: newest first, `view.most` at most. */
+export function shownRuns<T extends { readonly id: string }>(runs: readonly T[], view: View): T[] {
   const isShown = visibility(view);
   const shown: T[] = [];
   for (const run of runs) {
-    if (shown.length === most) break;
+    if (shown.length === view.most) break;
     if (isShown(run.id)) shown.push(run);
   }
   return shown;

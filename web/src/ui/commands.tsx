@@ -2,6 +2,7 @@
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
 
 import { matcherOf } from "../lib/matcher";
+import { useModal } from "./focus";
 
 export interface Command {
   readonly name: string;
@@ -42,8 +43,9 @@ export function CommandProvider({ children }: { readonly children: ReactNode }) 
         setOpen((before) => !before);
         return;
       }
-      if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event.target)) return;
+      if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event)) return;
       if (event.key === "?") {
+        event.preventDefault();
         setOpen(true);
         return;
       }
@@ -86,11 +88,15 @@ function Palette({ commands, onClose }: PaletteProps) {
   const [search, setSearch] = useState("");
   const [chosen, setChosen] = useState(0);
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => { dialog.current?.showModal(); }, []);
+  const list = useRef<HTMLDivElement>(null);
+  useModal(dialog);
+  useEffect(() => { list.current?.children[chosen]?.scrollIntoView({ block: "nearest" }); }, [chosen]);
   const found = commands.filter((command) => matcherOf(search).matches(command.name));
   const run = (command: Command | undefined): void => {
-    onClose();
-    command?.run();
+    if (command === undefined) return;
+    // Closed first: behind an open dialog nothing can be focused.
+    dialog.current?.close();
+    command.run();
   };
   return (
     <dialog
@@ -110,15 +116,21 @@ function Palette({ commands, onClose }: PaletteProps) {
         className="palette-input"
         placeholder="Do something…"
         aria-label="Search commands"
+        role="combobox"
+        aria-expanded
+        aria-controls="palette-list"
+        aria-activedescendant={`palette-${String(chosen)}`}
         value={search}
         autoFocus
         onChange={(event) => { setSearch(event.target.value); setChosen(0); }}
       />
-      <div className="palette-list" role="listbox" aria-label="Commands">
+      <div ref={list} id="palette-list" className="palette-list" role="listbox" aria-label="Commands">
         {found.map((command, index) => (
           <button
             key={command.name}
+            id={`palette-${String(index)}`}
             role="option"
+            tabIndex={-1}
             aria-selected={index === chosen}
             className="palette-item"
             onMouseMove={() => { setChosen(index); }}
@@ -139,11 +151,11 @@ function keyName(key: string): string {
   return key === key.toLowerCase() ? key.toUpperCase() : `⇧${key}`;
 }
 
-function isTyping(target: EventTarget | null): boolean {
-  return (
-    target instanceof HTMLElement &&
-    (target.isContentEditable || target.matches("input:not([type=range]), textarea, select, dialog.palette *"))
-  );
+function isTyping({ target, key }: KeyboardEvent): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  // A letter chooses among the options of a list; other keys mean nothing to it.
+  if (target.matches("select")) return /[\p{L}\p{N}\s]/u.test(key);
+  return target.isContentEditable || target.matches("input:not([type=range]), textarea, .palette *, .ask *");
 }
 
 function isMac(): boolean {

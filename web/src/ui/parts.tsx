@@ -110,8 +110,10 @@ export function SearchBox({ label, value, fault, id, onChange }: SearchBoxProps)
         onChange={(event) => { change(event.target.value); }}
         onKeyDown={(event) => {
           if (event.key !== "Escape") return;
-          change("");
-          event.currentTarget.blur();
+          // First the text goes, then the focus, and single keys are commands again.
+          if (shown === "") event.currentTarget.blur();
+          else change("");
+          event.preventDefault();
         }}
       />
       {shown !== "" && (

@@ -31,6 +31,8 @@ export interface ChartEvents {
   readonly onWidth: (pixels: number) => void;
   /** How many lines have values outside of what the y axis shows. */
   readonly onBeyond: (lines: number) => void;
+  /** Out of sight nothing follows the pointer; what comes into sight is told by `update`. */
+  readonly isInSight: () => boolean;
 }
 
 /** What there is to draw now; the chart asks for it once a frame at most. */
@@ -88,7 +90,7 @@ export class LineChart {
       this.update();
     });
     this.#observer.observe(root);
-    this.#leave = crosshair.listen(() => { nextFrame(this.#drawPointer); });
+    this.#leave = crosshair.listen(() => { if (events.isInSight()) nextFrame(this.#drawPointer); });
   }
 
   /** The data, the options, the size or the theme changed: draw in the next frame. */
@@ -186,7 +188,7 @@ export class LineChart {
     }
     const hits = hitsAround(this.#lines, step, run, AROUND);
     this.#tip.show(hit === undefined ? step : (strong?.x[index] ?? step), hits, run, this.#lines.length - hits.length);
-    this.#tip.place(toX(scale, step), plot.over);
+    this.#tip.place(toX(scale, step), plot.rect.left);
   }
 
   /** Draws one line strong and fades the others; nothing if it already is. */

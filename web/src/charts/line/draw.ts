@@ -1,5 +1,6 @@
 /** Draws lines on a canvas whose unit is a CSS pixel and whose origin is the plot's corner. */
-import { exitsOf, indexesWithin, type Line, type Scale, spikesOf, toX, toY } from "./model";
+import { exitsOf, isWithin, type Line, type Scale } from "./model";
+import { intoPixels, noPixels, type Pixels, spikesOf, valuesInto } from "./pixels";
 
 export interface Ink {
   readonly text: string;
@@ -10,153 +11,140 @@ const LINE_WIDTH = 1.25;
 const STRONG_WIDTH = 2;
 const BAND_ALPHA = 0.16;
 const FEW_LINES = 8;
+/** Of more lines than this, bands would be fainter than eyes can see, and would hide each other. */
+const MOST_BANDS = 40;
 const RAW_ALPHA = 0.28;
 const SPIKE_ALPHA = 0.8;
 const SPIKE_REACH = 3;
 const MARK = 3;
 const DOT = 2.5;
-/** Pixels beyond the plot at which a coordinate is cut: canvases misdraw very large ones. */
-const FAR = 4_000;
+
+/** Lines are drawn one after the other: they share their buffers. */
+const shared = noPixels();
+let behind: Float64Array = new Float64Array(0);
+
+interface Look {
+  readonly width: number;
+  readonly band: number;
+}
 
 export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[], scale: Scale): void {
+  const isCrowded = lines.length > MOST_BANDS;
   // Bands of many lines lie on each other: together they must not hide the lines.
-  const band = BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
-  for (const line of lines) drawLine(ctx, line, scale, LINE_WIDTH, band);
+  const band = isCrowded ? 0 : BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
+  // A line of one device pixel costs a tenth of any wider one.
+  const width = isCrowded ? 1 / devicePixelRatio : LINE_WIDTH;
+  for (const line of lines) drawLine(ctx, line, scale, { width, band });
 }
 
 /** The chosen line again, strong, on the canvas above the faded ones. */
 export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
-  drawLine(ctx, line, scale, STRONG_WIDTH, BAND_ALPHA);
+  drawLine(ctx, line, scale, { width: STRONG_WIDTH, band: BAND_ALPHA });
 }
 
-function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, width: number, band: number): void {
-  const [first, last] = indexesWithin(line.buckets, scale.x);
-  // One more on each side, so that the line runs to the edges of the plot.
-  const from = Math.max(0, first - 1);
-  const to = Math.min(line.x.length, last + 1);
+function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { width, band }: Look): void {
+  intoPixels(shared, line, scale);
   ctx.strokeStyle = line.color;
   ctx.fillStyle = line.color;
-  ctx.lineJoin = "round";
-  ctx.lineCap = "round";
+  // Round joins cost half as much again, and show on no line as thin as these.
+  ctx.lineJoin = "bevel";
   if (line.isSmoothed) {
     ctx.globalAlpha = RAW_ALPHA;
-    ctx.lineWidth = 1;
-    strokePath(ctx, line.x, line.buckets.mean, scale, from, to);
+    ctx.lineWidth = Math.min(1, width);
+    behind = valuesInto(behind, line.buckets.mean, shared, scale);
+    strokePath(ctx, shared, behind);
   }
-  ctx.globalAlpha = band;
-  fillBand(ctx, line, scale, from, to);
-  ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
-  ctx.lineWidth = 1;
-  strokeSpikes(ctx, line, scale, from, to);
+  if (line.hasBand) {
+    ctx.globalAlpha = band;
+    if (band > 0) fillBand(ctx, shared);
+    ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
+    ctx.lineWidth = Math.min(1, width);
+    strokeSpikes(ctx, shared, scale);
+  }
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
-  ctx.setLineDash([...line.dash]);
-  strokePath(ctx, line.x, line.y, scale, from, to);
-  ctx.setLineDash([]);
-  markNan(ctx, line, scale, from, to);
-  markExits(ctx, line, scale);
+  if (line.dash.length > 0) ctx.setLineDash([...line.dash]);
+  strokePath(ctx, shared, shared.y);
+  if (line.dash.length > 0) ctx.setLineDash([]);
+  if (line.hasOdd) markNan(ctx, line, shared, scale);
+  if (line.hasOdd || !isWithin(line, scale.y)) markExits(ctx, line, scale);
 }
 
-function strokePath(
-  ctx: CanvasRenderingContext2D,
-  x: Float64Array,
-  y: Float64Array,
-  scale: Scale,
-  from: number,
-  to: number,
-): void {
-  ctx.beginPath();
-  const alone: [number, number][] = [];
-  let start: [number, number] | null = null;
+function strokePath(ctx: CanvasRenderingContext2D, { x, size }: Pixels, y: Float64Array): void {
+  const alone: number[] = [];
   let length = 0;
-  for (let index = from; index <= to; index += 1) {
-    const value = index < to ? (y[index] ?? Number.NaN) : Number.NaN;
-    const step = x[index] ?? 0;
-    if (!isDrawable(value, scale) || (scale.isLogX && step <= 0)) {
-      if (start !== null && length === 1) alone.push(start);
-      start = null;
+  ctx.beginPath();
+  for (let index = 0; index < size; index += 1) {
+    const px = x[index] ?? Number.NaN;
+    const py = y[index] ?? Number.NaN;
+    if (Number.isNaN(px) || Number.isNaN(py)) {
+      if (length === 1) alone.push(index - 1);
       length = 0;
       continue;
     }
-    const px = clampX(toX(scale, step));
-    const py = clampY(toY(scale, value));
-    if (start === null) {
-      start = [px, py];
-      ctx.moveTo(px, py);
-    } else {
-      ctx.lineTo(px, py);
-    }
+    if (length === 0) ctx.moveTo(px, py);
+    else ctx.lineTo(px, py);
     length += 1;
   }
+  if (length === 1) alone.push(size - 1);
   ctx.stroke();
   // A point without neighbours has no line, and a run's first point must be seen.
-  for (const [px, py] of alone) fillDot(ctx, px, py);
+  for (const index of alone) {
+    ctx.beginPath();
+    ctx.arc(x[index] ?? 0, y[index] ?? 0, DOT, 0, 2 * Math.PI);
+    ctx.fill();
+  }
 }
 
-function fillDot(ctx: CanvasRenderingContext2D, px: number, py: number): void {
-  ctx.beginPath();
-  ctx.arc(px, py, DOT, 0, 2 * Math.PI);
-  ctx.fill();
-}
-
-function fillBand(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
-  const { min, max, count } = line.buckets;
-  let start = from;
-  while (start < to) {
+function fillBand(ctx: CanvasRenderingContext2D, pixels: Pixels): void {
+  let start = 0;
+  while (start < pixels.size) {
     let stop = start;
     let isBand = false;
-    while (stop < to && isBandable(line, scale, stop)) {
-      isBand ||= (count[stop] ?? 0) > 1 && (max[stop] ?? 0) > (min[stop] ?? 0);
+    while (stop < pixels.size && hasBand(pixels, stop)) {
+      isBand ||= (pixels.bottom[stop] ?? 0) > (pixels.top[stop] ?? 0);
       stop += 1;
     }
-    if (isBand) fillPart(ctx, line, scale, start, stop);
+    if (isBand) fillPart(ctx, pixels, start, stop);
     start = stop + 1;
   }
 }
 
-function fillPart(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
-  const { min, max } = line.buckets;
+function fillPart(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, from: number, to: number): void {
   ctx.beginPath();
-  for (let index = from; index < to; index += 1) {
-    ctx.lineTo(clampX(toX(scale, line.x[index] ?? 0)), clampY(toY(scale, max[index] ?? 0)));
-  }
-  for (let index = to - 1; index >= from; index -= 1) {
-    const low = scale.isLogY ? Math.max(min[index] ?? 0, scale.y[0]) : (min[index] ?? 0);
-    ctx.lineTo(clampX(toX(scale, line.x[index] ?? 0)), clampY(toY(scale, low)));
-  }
+  for (let index = from; index < to; index += 1) ctx.lineTo(x[index] ?? 0, top[index] ?? 0);
+  for (let index = to - 1; index >= from; index -= 1) ctx.lineTo(x[index] ?? 0, bottom[index] ?? 0);
   ctx.fill();
 }
 
-function strokeSpikes(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
-  const { min, max } = line.buckets;
+function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale): void {
+  const spikes = spikesOf(pixels, scale.height, SPIKE_REACH);
+  if (spikes.length === 0) return;
   ctx.beginPath();
-  for (const index of spikesOf(line, scale, SPIKE_REACH)) {
-    if (index < from || index >= to || !isBandable(line, scale, index)) continue;
-    const px = clampX(toX(scale, line.x[index] ?? 0));
-    const low = scale.isLogY ? Math.max(min[index] ?? 0, scale.y[0]) : (min[index] ?? 0);
-    ctx.moveTo(px, clampY(toY(scale, low)));
-    ctx.lineTo(px, clampY(toY(scale, max[index] ?? 0)));
+  for (const index of spikes) {
+    if (!hasBand(pixels, index)) continue;
+    ctx.moveTo(pixels.x[index] ?? 0, pixels.bottom[index] ?? 0);
+    ctx.lineTo(pixels.x[index] ?? 0, pixels.top[index] ?? 0);
   }
   ctx.stroke();
 }
 
 /** NaN as a cross on the floor; marks that would touch become one: what counts is where it began. */
-function markNan(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, from: number, to: number): void {
-  const { nan } = line.buckets;
+function markNan(ctx: CanvasRenderingContext2D, { buckets }: Line, { x, first, size }: Pixels, scale: Scale): void {
   const floor = scale.height - MARK - 2;
   let before = Number.NEGATIVE_INFINITY;
-  ctx.lineWidth = 1.25;
+  ctx.lineWidth = LINE_WIDTH;
   ctx.beginPath();
-  for (let index = from; index < to; index += 1) {
-    const at = (nan[index] ?? 0) === 0 ? -1 : toX(scale, line.x[index] ?? 0);
-    if (at < 0 || at > scale.width) continue;
-    const x = inside(at, scale);
-    if (x - before < 3 * MARK) continue;
-    before = x;
-    ctx.moveTo(x - MARK, floor - MARK);
-    ctx.lineTo(x + MARK, floor + MARK);
-    ctx.moveTo(x + MARK, floor - MARK);
-    ctx.lineTo(x - MARK, floor + MARK);
+  for (let index = 0; index < size; index += 1) {
+    const at = (buckets.nan[first + index] ?? 0) === 0 ? -1 : (x[index] ?? -1);
+    if (!(at >= 0) || at > scale.width) continue;
+    const px = inside(at, scale);
+    if (px - before < 3 * MARK) continue;
+    before = px;
+    ctx.moveTo(px - MARK, floor - MARK);
+    ctx.lineTo(px + MARK, floor + MARK);
+    ctx.moveTo(px + MARK, floor - MARK);
+    ctx.lineTo(px - MARK, floor + MARK);
   }
   ctx.stroke();
 }
@@ -180,19 +168,6 @@ function fillArrow(ctx: CanvasRenderingContext2D, x: number, y: number, directio
   ctx.fill();
 }
 
-function isBandable(line: Line, scale: Scale, index: number): boolean {
-  const step = line.x[index] ?? 0;
-  return isDrawable(line.buckets.max[index] ?? Number.NaN, scale) && !(scale.isLogX && step <= 0);
-}
-
-function isDrawable(value: number, scale: Scale): boolean {
-  return Number.isFinite(value) && !(scale.isLogY && value <= 0);
-}
-
-function clampX(x: number): number {
-  return Math.max(-FAR, Math.min(FAR + 4_000, x));
-}
-
-function clampY(y: number): number {
-  return Math.max(-FAR, Math.min(FAR, y));
+function hasBand({ x, top }: Pixels, index: number): boolean {
+  return !Number.isNaN(x[index] ?? Number.NaN) && !Number.isNaN(top[index] ?? Number.NaN);
 }

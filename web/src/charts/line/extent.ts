@@ -1,5 +1,6 @@
 /** Which steps and which values a chart shows. */
 import { type Extent, indexesWithin, type Line, type LineOptions } from "./model";
+import { select } from "./pixels";
 
 export interface ValueExtent {
   readonly extent: Extent;
@@ -25,6 +26,10 @@ const CORE_BUCKETS = 128;
 const ABSURD = 100;
 const ABSURD_LOG = 10;
 const LEAST_DECADES = 2;
+/** Of a run that diverges the greatest of the absurd values is so many times their median. */
+const GROWTH = 10;
+/** Shorter runs are shown whole: nothing in them is typical. */
+const LEAST_BUCKETS = 32;
 
 /** The steps that the lines cover; null where there is nothing to draw. */
 export function extentX(lines: readonly Line[], isLogX: boolean): Extent | null {
@@ -63,7 +68,7 @@ export function extentY(lines: readonly Line[], x: Extent, options: LineOptions)
  * A run with absurd values does not widen the extent beyond the typical range; all others do.
  */
 function robust(reaches: readonly Reach[], x: Extent, isLog: boolean, full: Extent): Extent {
-  const cores = reaches.map((reach) => coreOf(reach.line, x, isLog));
+  const cores = reaches.map((reach) => readableOf(reach, x, isLog));
   const lows = Float64Array.from(cores, (core) => core[0]).sort();
   const highs = Float64Array.from(cores, (core) => core[1]).sort();
   // Of two or three runs one may be wild; a run alone is measured by itself.
@@ -73,36 +78,80 @@ function robust(reaches: readonly Reach[], x: Extent, isLog: boolean, full: Exte
   const [least, most] = fences(typical, isLog);
   if (full[0] >= least && full[1] <= most) return full;
   const tame = reaches.filter((reach) => reach.low >= least && reach.high <= most);
+  if (tame.length === 0 && !isLog) return withAir(typical, full);
   return [Math.min(typical[0], ...tame.map((reach) => reach.low)), Math.max(typical[1], ...tame.map((reach) => reach.high))];
 }
 
-/** Between which values nothing is absurd. */
-function fences([low, high]: Extent, isLog: boolean): Extent {
+/** Between which values nothing is absurd, or, with other `times`, out of the ordinary. */
+function fences([low, high]: Extent, isLog: boolean, times = ABSURD): Extent {
   if (isLog) {
     const away = ABSURD_LOG * Math.max(LEAST_DECADES, Math.log10(high) - Math.log10(low));
     return [10 ** (Math.log10(low) - away), 10 ** (Math.log10(high) + away)];
   }
-  const away = ABSURD * Math.max(high - low, Math.abs(low), Math.abs(high));
+  const away = times * Math.max(high - low, Math.abs(low), Math.abs(high));
   // A flag that is mostly 0 has no typical size that its 1 could be far from.
   return away === 0 ? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] : [low - away, high + away];
 }
 
-/** The middle of a run's values; of a long run every so many buckets stand for all. */
-function coreOf(line: Line, x: Extent, isLog: boolean): Extent {
+const held = new Float64Array(4 * CORE_BUCKETS);
+
+/** The typical range and as much again around it, as far as there are values. */
+function withAir([low, high]: Extent, full: Extent): Extent {
+  return [Math.max(full[0], low - (high - low)), Math.min(full[1], high + (high - low))];
+}
+
+/**
+ * A run's core; of a run that diverges, its core before it does.
+ *
+ * A run diverges when it gets absurdly far from its first quarter and goes on growing there: the
+ * greatest of its absurd values is many times their median. One that jumps to another level and
+ * stays there shows that level.
+ */
+function readableOf({ line, low, high }: Reach, x: Extent, isLog: boolean): Extent {
+  const { min, max } = line.buckets;
   const [from, to] = indexesWithin(line.buckets, x);
-  const values: number[] = [];
+  const whole = coreOf(line, from, to, isLog);
+  if (isLog || to - from < LEAST_BUCKETS) return whole;
+  const quarter = from + Math.floor((to - from) / 4);
+  const early = coreOf(line, from, quarter, isLog);
+  const [least, most] = fences(early, isLog);
+  if (low >= least && high <= most) return whole;
+  const [floor, ceiling] = fences(early, isLog, 1);
+  const far: number[] = [];
+  let end = to;
+  for (let index = from; index < to; index += 1) {
+    const [under = 0, over = 0] = [min[index], max[index]];
+    if (under < least || over > most) far.push(Math.max(Math.abs(under), Math.abs(over)));
+    if (end === to && index >= quarter && (under < floor || over > ceiling)) end = index;
+  }
+  const sorted = Float64Array.from(far).sort();
+  const isGrowing = (sorted.at(-1) ?? 0) > GROWTH * (sorted[sorted.length >> 1] ?? 0);
+  return isGrowing ? coreOf(line, from, end, isLog) : whole;
+}
+
+/** The middle of the values of some buckets; of many buckets every so many stand for all. */
+function coreOf({ buckets }: Line, from: number, to: number, isLog: boolean): Extent {
+  const { min, max } = buckets;
   let finite = 0;
-  for (let index = from; index < to; index += 1) finite += Number(isShowable(line.buckets.max[index] ?? Number.NaN, isLog));
+  for (let index = from; index < to; index += 1) finite += isShowable(max[index] ?? Number.NaN, isLog) ? 1 : 0;
   const stride = Math.max(1, Math.ceil(finite / CORE_BUCKETS));
   let passed = 0;
+  let size = 0;
   for (let index = from; index < to; index += 1) {
-    if (!isShowable(line.buckets.max[index] ?? Number.NaN, isLog)) continue;
-    if (passed % stride === 0) takeBucket(values, line, index, isLog);
+    const greatest = max[index] ?? Number.NaN;
+    if (!isShowable(greatest, isLog)) continue;
     passed += 1;
+    if ((passed - 1) % stride !== 0) continue;
+    held[size] = greatest;
+    size += 1;
+    const least = min[index] ?? Number.NaN;
+    if (!isShowable(least, isLog)) continue;
+    held[size] = least;
+    size += 1;
   }
-  const sorted = Float64Array.from(values).sort();
-  const last = sorted.length - 1;
-  return [sorted[Math.floor(last * CORE_QUANTILE)] ?? 0, sorted[Math.ceil(last * (1 - CORE_QUANTILE))] ?? 0];
+  if (size === 0) return [0, 0];
+  const low = select(held, size, Math.floor((size - 1) * CORE_QUANTILE));
+  return [low, select(held, size, Math.ceil((size - 1) * (1 - CORE_QUANTILE)))];
 }
 
 function takeBucket(values: number[], { buckets }: Line, index: number, isLog: boolean): void {
@@ -113,6 +162,11 @@ function takeBucket(values: number[], { buckets }: Line, index: number, isLog: b
 
 function reachOf(line: Line, x: Extent, isLog: boolean): Reach | null {
   const { min, max } = line.buckets;
+  const [from, to] = indexesWithin(line.buckets, x);
+  // A line that is shown whole knows its ends.
+  if (from === 0 && to === min.length && !(isLog && line.low <= 0)) {
+    return line.low > line.high ? null : { line, low: line.low, high: line.high };
+  }
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   const take = (value: number): void => {
@@ -120,7 +174,6 @@ function reachOf(line: Line, x: Extent, isLog: boolean): Reach | null {
     if (value < low) low = value;
     if (value > high) high = value;
   };
-  const [from, to] = indexesWithin(line.buckets, x);
   for (let index = from; index < to; index += 1) {
     take(min[index] ?? Number.NaN);
     take(max[index] ?? Number.NaN);

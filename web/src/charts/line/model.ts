@@ -44,6 +44,13 @@ export interface Line {
   /** The value that the line passes through: smoothed, or the bucket's mean. */
   readonly y: Float64Array;
   readonly isSmoothed: boolean;
+  /** The least and the greatest finite value; crossed where there is none. */
+  readonly low: number;
+  readonly high: number;
+  /** Whether some bucket holds different values. */
+  readonly hasBand: boolean;
+  /** Whether it holds NaN or infinities. */
+  readonly hasOdd: boolean;
 }
 
 export type Extent = readonly [low: number, high: number];
@@ -66,10 +73,29 @@ export interface Hit {
 
 export function buildLine(input: LineInput, options: LineOptions): Line {
   const { buckets } = input;
-  const x = buckets.step.map((first, index) => (first + (buckets.step_last[index] ?? first)) / 2);
+  const x = new Float64Array(buckets.step.length);
+  for (let index = 0; index < x.length; index += 1) x[index] = ((buckets.step[index] ?? 0) + (buckets.step_last[index] ?? 0)) / 2;
   const isSmoothed = options.halfLife > 0;
   const y = isSmoothed ? smooth(x, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
-  return { id: input.id, name: input.name, color: input.color, dash: input.dash, buckets, x, y, isSmoothed };
+  return { id: input.id, name: input.name, color: input.color, dash: input.dash, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
+}
+
+function summaryOf({ min, max, nan, posinf, neginf }: Buckets): Pick<Line, "low" | "high" | "hasBand" | "hasOdd"> {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  let [hasBand, hasOdd] = [false, false];
+  for (let index = 0; index < min.length; index += 1) {
+    const [least = Number.NaN, greatest = Number.NaN] = [min[index], max[index]];
+    if (least < low) low = least;
+    if (greatest > high) high = greatest;
+    if (least < greatest) hasBand = true;
+    if ((nan[index] ?? 0) + (posinf[index] ?? 0) + (neginf[index] ?? 0) > 0) hasOdd = true;
+  }
+  return { low, high, hasBand, hasOdd };
+}
+
+/** Whether all finite values of a line lie within an extent. */
+export function isWithin(line: Line, [low, high]: Extent): boolean {
+  return line.low >= low && line.high <= high;
 }
 
 /**
@@ -202,55 +228,12 @@ export function hitsAround(lines: readonly Line[], step: number, id: string | nu
   return hits.slice(from, from + room);
 }
 
-/**
- * The buckets that stick out beyond both neighbours by more than `reach` pixels and by more than
- * the band is usually high.
- *
- * A band alone would show a spike of one step as a faint sliver; these get a stroke of their own,
- * while noise, which sticks out everywhere, stays a band.
- */
-export function spikesOf(line: Line, scale: Scale, reach: number): number[] {
-  const { min, max, count } = line.buckets;
-  const heights = new Float64Array(min.length);
-  for (let index = 0; index < min.length; index += 1) heights[index] = heightOf(line, scale, index);
-  const usual = median(heights);
-  const spikes: number[] = [];
-  for (let index = 0; index < min.length; index += 1) {
-    const height = heights[index] ?? 0;
-    if ((count[index] ?? 0) < 2 || height <= reach + usual) continue;
-    const beside = [index - 1, index + 1].filter((each) => each >= 0 && each < min.length);
-    const above = Math.max(...beside.map((each) => finiteOr(max[each], scale.y[0])), scale.y[0]);
-    const below = Math.min(...beside.map((each) => finiteOr(min[each], scale.y[1])), scale.y[1]);
-    const peak = toY(scale, above) - toY(scale, max[index] ?? 0);
-    const pit = toY(scale, min[index] ?? 0) - toY(scale, below);
-    if (Math.max(peak, pit) > reach + usual) spikes.push(index);
-  }
-  return spikes;
-}
-
 /** The half-open span of indexes whose buckets touch the steps of `x`. */
 export function indexesWithin(buckets: Buckets, x: Extent): readonly [from: number, to: number] {
   const from = lowerBound(buckets.step_last, x[0]);
   let to = lowerBound(buckets.step, x[1]);
   if ((buckets.step[to] ?? Number.NaN) <= x[1]) to += 1;
   return [from, to];
-}
-
-/** How many pixels a bucket's band is high; 0 where it has none. */
-function heightOf({ buckets }: Line, scale: Scale, index: number): number {
-  const high = buckets.max[index] ?? Number.NaN;
-  const low = buckets.min[index] ?? Number.NaN;
-  if (!(high > low)) return 0;
-  if (!scale.isLogY) return toY(scale, low) - toY(scale, high);
-  return high > 0 ? toY(scale, Math.max(low, scale.y[0])) - toY(scale, high) : 0;
-}
-
-function median(values: Float64Array): number {
-  return values.toSorted()[values.length >> 1] ?? 0;
-}
-
-function finiteOr(value: number | undefined, otherwise: number): number {
-  return value !== undefined && Number.isFinite(value) ? value : otherwise;
 }
 
 function order(value: number | undefined): number {

@@ -3,6 +3,8 @@ import { formatNumber, fullNumber } from "../../lib/format";
 import type { Hit } from "./model";
 
 const GAP = 12;
+/** As wide as the style lets it become. */
+const MOST_PX = 280;
 
 export class Tooltip {
   readonly element = document.createElement("div");
@@ -32,13 +34,22 @@ export class Tooltip {
     }
   }
 
-  /** Stands beside the pointer, to its left where the window has no room to the right. */
-  place(x: number, plot: HTMLElement): void {
-    const box = plot.getBoundingClientRect();
-    const isLeft = box.left + x + GAP + this.element.offsetWidth > innerWidth - GAP;
-    const left = isLeft ? Math.max(GAP - box.left, x - GAP - this.element.offsetWidth) : x + GAP;
-    this.element.style.transform = `translateX(${String(Math.round(left))}px)`;
+  /**
+   * Stands beside the pointer, to its left where the window has no room to the right.
+   *
+   * `left` is where the plot begins in the window. The width of the box stands as 100 % in its
+   * transform: asking for it would lay out the page with every move.
+   */
+  place(x: number, left: number): void {
+    const isLeft = left + x + GAP + MOST_PX > innerWidth - GAP && left + x > innerWidth / 2;
+    this.element.style.transform = isLeft
+      ? `translateX(max(${px(GAP - left)}, ${px(x - GAP)} - 100%))`
+      : `translateX(min(${px(x + GAP)}, ${px(innerWidth - GAP - left)} - 100%))`;
   }
+}
+
+function px(pixels: number): string {
+  return `${String(Math.round(pixels))}px`;
 }
 
 function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {

@@ -3,6 +3,7 @@ import { useEffect, useRef } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
+import { useModal } from "../../ui/focus";
 import { Panel } from "./Panel";
 import type { PanelInput } from "./source";
 
@@ -17,10 +18,8 @@ interface EnlargedProps {
 
 export function Enlarged({ metric, input, store, crosshair, onZoom, onEnlarge }: EnlargedProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    dialog.current?.showModal();
-    dialog.current?.focus();
-  }, []);
+  useModal(dialog);
+  useEffect(() => { dialog.current?.focus(); }, []);
   return (
     <dialog ref={dialog} className="enlarged" tabIndex={-1} onClose={() => { onEnlarge(null); }}>
       <Panel
@@ -29,7 +28,7 @@ export function Enlarged({ metric, input, store, crosshair, onZoom, onEnlarge }:
         store={store}
         crosshair={crosshair}
         onZoom={onZoom}
-        onEnlarge={() => { onEnlarge(null); }}
+        onEnlarge={() => { dialog.current?.close(); }}
         isLarge
       />
     </dialog>

@@ -48,7 +48,13 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     };
   }, [source]);
   const events = useMemo(
-    () => ({ onZoom, onReset: () => { onZoom(null); }, onWidth: source.setWidth, onBeyond: source.setBeyond }),
+    () => ({
+      onZoom,
+      onReset: () => { onZoom(null); },
+      onWidth: source.setWidth,
+      onBeyond: source.setBeyond,
+      isInSight: source.isInSight,
+    }),
     [onZoom, source],
   );
   const prefix = prefixOf(metric);
@@ -56,7 +62,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     <section ref={frame} className={isLarge ? "panel is-large" : "panel"} data-metric={metric} data-phase={status.phase}>
       <header className="panel-head">
         <h3 title={metric}>
-          {prefix !== "" && <span className="panel-prefix">{prefix}/</span>}
+          {metric.includes("/") && <span className="panel-prefix">{prefix}/</span>}
           <span>{leafOf(metric)}</span>
         </h3>
         {(isCut || (isWhole && yRange === "auto")) && (

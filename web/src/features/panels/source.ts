@@ -74,6 +74,8 @@ export class PanelSource {
 
   readonly status = (): PanelStatus => this.#status;
 
+  readonly isInSight = (): boolean => this.#isInSight;
+
   readonly setWidth = (pixels: number): void => {
     if (pixels === this.#width) return;
     this.#width = pixels;
@@ -83,9 +85,12 @@ export class PanelSource {
   readonly setBeyond = (beyond: number): void => { this.#setStatus({ ...this.#status, beyond }); };
 
   setInput(input: PanelInput): void {
+    const { range, runs } = this.#input;
     this.#input = input;
     this.#renew();
-    this.#refresh();
+    // Drawn twice for one zoom, many lines would be late twice: their old picture stays until the new one.
+    const isHeld = input.range !== range && input.runs === runs && runs.length > MANY_RUNS;
+    if (!isHeld || this.#wish === null || this.#store.isAnswered(this.#wish)) this.#refresh();
   }
 
   setInSight(isInSight: boolean): void {
@@ -115,7 +120,10 @@ export class PanelSource {
       buckets: this.#buckets(),
       range: widened(this.#input.range),
       onData: () => { this.#refresh(); },
-      onFault: (fault) => { this.#setStatus({ ...this.#status, fault }); },
+      onFault: (fault) => {
+        if (fault !== null) this.#refresh();
+        this.#setStatus({ ...this.#status, fault });
+      },
     };
   }
 

@@ -1,9 +1,10 @@
 /** Asks before a run is deleted: what is gone stays gone. */
-import { useEffect, useRef } from "react";
+import { useRef } from "react";
 
 import type { Run } from "../../api/nouns";
 import { useDeleteRun } from "../../api/queries";
 import { plural } from "../../lib/format";
+import { useModal } from "../../ui/focus";
 
 interface DeleteRunProps {
   readonly run: Run;
@@ -14,7 +15,7 @@ interface DeleteRunProps {
 export function DeleteRun({ run, onClose, onDeleted }: DeleteRunProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const remove = useDeleteRun(run.owner, run.project, run.id);
-  useEffect(() => { dialog.current?.showModal(); }, []);
+  useModal(dialog);
   return (
     <dialog
       ref={dialog}

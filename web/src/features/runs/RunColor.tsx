@@ -10,7 +10,17 @@ export function RunColor({ run }: { readonly run: Run }) {
   const isDark = useIsDark();
   const update = useUpdateRun(run.owner, run.project, run.id);
   return (
-    <details className="run-color" onKeyDown={(event) => { if (event.key === "Escape") event.currentTarget.open = false; }}>
+    <details
+      className="run-color"
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.currentTarget.open = false;
+        event.currentTarget.querySelector("summary")?.focus();
+      }}
+      onBlur={(event) => {
+        if (event.relatedTarget !== null && !event.currentTarget.contains(event.relatedTarget)) event.currentTarget.open = false;
+      }}
+    >
       <summary title="Choose the colour" aria-label="Colour of the run">
         <RunMark color={colorOf(run, isDark)} state={run.state} isShown />
       </summary>

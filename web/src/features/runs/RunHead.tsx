@@ -5,10 +5,11 @@ import { useUpdateRun } from "../../api/queries";
 import type { Run } from "../../api/nouns";
 import { exactTime, formatCount, formatDuration, fullNumber } from "../../lib/format";
 import { useCommands } from "../../ui/commands";
+import { useFocusBack } from "../../ui/focus";
 import { Ago, Icon } from "../../ui/parts";
 import { DeleteRun } from "./DeleteRun";
 import { RunColor } from "./RunColor";
-import { RunNotes, RunTags } from "./RunNotes";
+import { RunNotes, RunTags, saveBy } from "./RunNotes";
 
 interface RunHeadProps {
   readonly run: Run;
@@ -63,6 +64,7 @@ function Fact({ name, title, children }: FactProps) {
 
 function RunName({ run }: { readonly run: Run }) {
   const [draft, setDraft] = useState<string | null>(null);
+  const button = useFocusBack(draft !== null);
   const update = useUpdateRun(run.owner, run.project, run.id);
   const save = (): void => {
     const name = (draft ?? "").trim();
@@ -72,7 +74,7 @@ function RunName({ run }: { readonly run: Run }) {
   if (draft === null) {
     return (
       <h1>
-        <button className="run-rename" title="Rename" onClick={() => { setDraft(run.name); }}>
+        <button ref={button} className="run-rename" title="Rename" onClick={() => { setDraft(run.name); }}>
           <span>{run.name}</span>
           <Icon name="pen" />
         </button>
@@ -90,7 +92,7 @@ function RunName({ run }: { readonly run: Run }) {
       onChange={(event) => { setDraft(event.target.value); }}
       onBlur={save}
       onKeyDown={(event) => {
-        if (event.key === "Enter") save();
+        if (event.key === "Enter") saveBy(event, save);
         if (event.key === "Escape") setDraft(null);
       }}
     />

@@ -1,13 +1,15 @@
 /** The tags and notes of a run, which people edit where they read them. */
-import { useState } from "react";
+import { type KeyboardEvent, useState } from "react";
 
 import type { Run } from "../../api/nouns";
 import { useUpdateRun } from "../../api/queries";
 import { tagsOf } from "../../lib/tags";
+import { useFocusBack } from "../../ui/focus";
 import { Icon } from "../../ui/parts";
 
 export function RunTags({ run }: { readonly run: Run }) {
   const [draft, setDraft] = useState<string | null>(null);
+  const button = useFocusBack(draft !== null);
   const update = useUpdateRun(run.owner, run.project, run.id);
   const save = (): void => {
     const tags = tagsOf(draft ?? "");
@@ -25,14 +27,14 @@ export function RunTags({ run }: { readonly run: Run }) {
         onChange={(event) => { setDraft(event.target.value); }}
         onBlur={save}
         onKeyDown={(event) => {
-          if (event.key === "Enter") save();
+          if (event.key === "Enter") saveBy(event, save);
           if (event.key === "Escape") setDraft(null);
         }}
       />
     );
   }
   return (
-    <button className="run-tags" title="Edit the tags" onClick={() => { setDraft(run.tags.join(", ")); }}>
+    <button ref={button} className="run-tags" title="Edit the tags" onClick={() => { setDraft(run.tags.join(", ")); }}>
       {run.tags.map((tag) => <span key={tag} className="tag">{tag}</span>)}
       {run.tags.length === 0 ? <span className="muted add">Add tags</span> : <Icon name="pen" />}
       {update.isError && <span className="fault" role="alert">{update.error.message}</span>}
@@ -40,8 +42,15 @@ export function RunTags({ run }: { readonly run: Run }) {
   );
 }
 
+/** Saves by a key, which must not press the button that takes the place of the field. */
+export function saveBy(event: KeyboardEvent, save: () => void): void {
+  event.preventDefault();
+  save();
+}
+
 export function RunNotes({ run }: { readonly run: Run }) {
   const [draft, setDraft] = useState<string | null>(null);
+  const button = useFocusBack(draft !== null);
   const update = useUpdateRun(run.owner, run.project, run.id);
   const save = (): void => {
     setDraft(null);
@@ -59,14 +68,14 @@ export function RunNotes({ run }: { readonly run: Run }) {
         onChange={(event) => { setDraft(event.target.value); }}
         onBlur={save}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) saveBy(event, save);
           if (event.key === "Escape") setDraft(null);
         }}
       />
     );
   }
   return (
-    <button className="run-notes" title="Edit the notes" onClick={() => { setDraft(run.notes); }}>
+    <button ref={button} className="run-notes" title="Edit the notes" onClick={() => { setDraft(run.notes); }}>
       {run.notes === "" ? <span className="muted add">Add notes</span> : run.notes}
       {update.isError && <span className="fault" role="alert"> {update.error.message}</span>}
     </button>

@@ -33,9 +33,14 @@ export function RunRow({ run, top, isShown, view, onView, crosshair, link }: Run
         className="run-toggle"
         aria-pressed={isShown}
         aria-label={`${run.name}: ${isShown ? "in the charts" : "hidden"}`}
-        title={`${isShown ? "Hide" : "Show"} ${run.name} (${run.state}). Alt-click or double-click for this one alone.`}
+        title={`${isShown ? "Hide" : "Show"} ${run.name} (${run.state}). Alt-click, Alt-Enter or double-click for this one alone.`}
         onClick={(event) => { if (event.altKey) solo(); else if (event.detail < 2) onView(toggleRun(view, run.id)); }}
         onDoubleClick={solo}
+        onKeyDown={(event) => {
+          if (!event.altKey || event.key !== "Enter") return;
+          event.preventDefault();
+          solo();
+        }}
       >
         <RunMark color={color} state={run.state} isShown={isShown} />
       </button>
