@@ -181,7 +181,10 @@ class EmbeddedMetricStore:
                 with self._memory.changed:
                     self._publish_names(batch)
                     self._memory.bury(known)
-            return freed + self._purge(known)
+            freed += self._purge(known)
+            with self._memory.changed:
+                self._memory.changed.notify()
+            return freed
 
     def settle(self) -> None:
         """Pack everything that is stored now, and clean the log."""

@@ -37,6 +37,7 @@ from runlore.store.embedded.metrics_levels import (
 from runlore.store.embedded.metrics_log import (
     decode_progress,
     encode_progress,
+    give_back,
     open_database,
     transaction,
 )
@@ -121,6 +122,7 @@ class History:
         self._dead: list[int] = [
             block for (block,) in self._db.execute("SELECT id FROM block WHERE dead NOT NULL")
         ]
+        self._has_holes = False
         self._idle: list[HistoryReader] = []
         self._closed = False
         self._lock = threading.Lock()  # protects _idle and _closed
@@ -217,7 +219,18 @@ class History:
                 self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._dead = []
         self._sets = {key: found for key, found in self._sets.items() if key[0] != run}
+        self._has_holes = True
         return freed
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to so many pages of deleted runs back to the disk; tell if there are more."""
+        if self._has_holes:
+            give_back(self._db, self.path, pages)
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            self._has_holes = free > 0
+            if not self._has_holes:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return self._has_holes
 
     def close(self) -> None:
         """Close the file, but for the readers that are lent out."""
