@@ -362,7 +362,7 @@ class History:
         points = np.array([steps, offsets - back, times - late])
         for era in np.unique(eras).tolist():
             key = TowerKey(raising.run, raising.writer, set_id, era)
-            tower = next((t for t in towers_of(self._db, raising.run) if t.key == key), None)
+            tower = next((t for t in towers_of(self._db, [raising.run]) if t.key == key), None)
             name = f"a tower of run {raising.run_name} in {str(self.path)!r}"
             raiser = Raiser(self._db, key, len(values), name, self._sizes)
             inside = eras == era
@@ -376,7 +376,7 @@ class History:
 
     def _raze(self, key: TowerKey) -> None:
         """Give up the towers of some columns of a writer; their blocks will be raised again."""
-        for tower in towers_of(self._db, key.run):
+        for tower in towers_of(self._db, [key.run]):
             if (tower.key.writer, tower.key.columns) == (key.writer, key.columns):
                 delete_tower(self._db, tower.id)
         self._db.execute(
