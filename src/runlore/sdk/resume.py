@@ -108,7 +108,7 @@ def _last_step(path: str) -> int | None:
     except OSError:
         return None
     steps: list[int] = []
-    at = 0 if start == 0 else _first_edge(data)
+    at = 0 if start == 0 else first_edge(data)
     try:
         for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
             if frame.kind in _ROWS:
@@ -119,8 +119,11 @@ def _last_step(path: str) -> int | None:
     return max(steps, default=None)
 
 
-def _first_edge(data: bytes) -> int:
-    """Find where a frame begins in a piece that was cut out of a stream."""
+def first_edge(data: bytes) -> int:
+    """Find where a whole frame begins in a piece that was cut out of a stream; else its length.
+
+    Only the first 128 KiB are searched.
+    """
     size = len(data)
     for at in range(min(size - 9, _TAIL_BYTES // 2)):
         length = int.from_bytes(data[at : at + 4], "little")

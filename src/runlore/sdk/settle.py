@@ -324,7 +324,10 @@ class Settler:
 
 
 def read_piece(fd: int, offset: int, limit: int) -> bytes:
-    """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is."""
+    """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is.
+
+    Where the file is cut off inside a frame, what stands before that frame is read.
+    """
     data = os.pread(fd, max(limit, HEAD_BYTES), offset)
     taken = cut(data, offset=offset, limit=limit)
     if taken > len(data):
@@ -365,6 +368,11 @@ def remove_finished(target: Target) -> None:
                 os.unlink(ack)
         except OSError:
             continue
+
+
+def rest_path(spool: str, offset: int) -> str:
+    """Return where what stood at the end of a spool is kept, when the spool is ended before it."""
+    return f"{spool.removesuffix('.rlspool')}.{offset}.rest"
 
 
 def spools_in(folder: str) -> Iterator[str]:

@@ -151,18 +151,19 @@ def read_object(path: str) -> dict[str, object]:
 def cut(data: bytes, *, offset: int, limit: int) -> int:
     """Return how many bytes of a piece to take: whole frames, at most `limit` but one at least.
 
-    Returns more than there are when the first frame alone reaches beyond the piece.
+    Returns more than there are when the first frame alone reaches beyond the piece; ends before
+    a later one that does, and before a length that no frame has.
     """
     at = len(spool.PREAMBLE) if offset == 0 else 0
     size = len(data)
     taken = 0
     while at + _FRAME_HEAD.size <= size:
         length = int(_LENGTH.unpack_from(data, at)[0])
-        if length == 0:
-            # Nothing more, or a hole.
+        if length == 0 or length > spool.MAX_PAYLOAD:
+            # Nothing more, a hole, or damage.
             break
         at += _FRAME_HEAD.size + length
-        if at > limit and taken:
+        if at > min(limit, size) and taken:
             break
         taken = at
         if at >= limit:
