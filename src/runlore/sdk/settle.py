@@ -147,7 +147,8 @@ class Settler:
         return self._thread.is_alive()
 
     def wake(self) -> None:
-        """Say that there is something to settle, now."""
+        """Say that there is something to settle, now; a disk that refused is tried again soon."""
+        self._retry_at = min(self._retry_at, time.monotonic() + SETTLE_SECONDS)
         with self._news:
             self._has_news = True
             self._news.notify()

@@ -84,8 +84,8 @@ def init(  # noqa: PLR0913
     the run, for at most two seconds, and goes on without an answer.
 
     Args:
-        project: None takes the setting `project`.
-        owner: whose project it is; None is `local`.
+        project: None or an empty text takes the setting `project`.
+        owner: whose project it is; None or an empty text is `local`.
         entity: another word for `owner`.
         id: the run's id, for one that goes on later; None makes one up.
         name: what people read; None makes one up.
@@ -322,9 +322,21 @@ class _Past:
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
     local = resume.last_local_step(found, ref)
-    known = resume.Known(is_answered=False, run=None)
+    known = resume.Known(is_answered=False)
     if found.mode == "online":
         known = resume.ask_server(found, ref)
+    if known.is_deleted and wanted == "must":
+        raise UsageError(
+            f"run {ref.run_id!r} was deleted on {found.url}, and resume='must' wants one; "
+            "choose another id"
+        )
+    if known.is_deleted:
+        terminal.say(
+            f"runlore: run {ref.run_id!r} was deleted on {found.url}, which takes no more of it; "
+            "what is logged now stays on this machine, so choose another id"
+        )
+    if known.trouble is not None:
+        terminal.say(f"runlore: {known.trouble}; going on with what this machine knows of it")
     is_there = known.run is not None or (local is not None and not known.is_answered)
     if wanted == "must" and known.is_answered and known.run is None:
         raise UsageError(
