@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from runlore import settings
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
 from runlore.core.run import DEFAULT_OWNER, RunRef, RunState, checked_name, checked_owner, run_ref
@@ -27,6 +26,7 @@ from runlore.errors import (
     UnavailableError,
     UsageError,
 )
+from runlore.sdk import logins
 
 TIMEOUT_SECONDS = 30.0
 _PAGE = 200
@@ -61,15 +61,15 @@ class Api:
         ...     print(run.name, run.summary["loss"])
 
     Args:
-        url: address of the server; None takes the setting `url`.
-        api_key: key of the server; None takes the setting `api_key`.
+        url: address of the server; None takes that of `login`, else the setting `url`.
+        api_key: key of the server; None takes that of `login`, else the setting `api_key`.
 
     Raises:
         UsageError: the address or the key cannot be one.
     """
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
-        found = settings.load(url=url, api_key=api_key)
+        found = logins.load(url=url, api_key=api_key)
         self.url = found.url
         self._key = found.api_key
 

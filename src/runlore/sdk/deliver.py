@@ -38,8 +38,8 @@ class Verdict(NamedTuple):
 
     `next` is where to go on, None to stay. `stop` ends the stream's delivery for good, with the
     reason in `error`. `wait_seconds` is how long the server wants to be left alone; None lets the
-    caller back off. `is_busy` says that the server is there and will go on later. `is_too_large` asks for smaller pieces. `is_refusal` says that the trouble is
-    this stream's alone.
+    caller back off. `is_busy` says that the server is there and will go on later, `is_too_large`
+    asks for smaller pieces, `is_refusal` says that the trouble is this stream's alone.
     """
 
     next: int | None = None
