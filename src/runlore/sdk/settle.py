@@ -258,8 +258,11 @@ class Settler:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             staged = stream.staged
-            # A sender that was killed may have written more than it could note.
+            # A sender that was killed may have written more than it could note; what stands behind
+            # that which this one wrote is somebody else's.
             at = min(os.fstat(fd).st_size, staged.tail)
+            if stream.settled:
+                at = min(at, stream.settled)
             while at < staged.tail:
                 # What was freed while the disk refused leaves a hole: offsets are identities.
                 at = max(at, staged.first)

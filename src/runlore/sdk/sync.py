@@ -183,8 +183,13 @@ class Syncer:
             with open(path, "r+b") as file, _only(file.fileno()):
                 target = _target(file.fileno(), self.url)
                 extent = measure(file.fileno(), start)
+                is_abandoned = not is_noted and self._is_abandoned(file.fileno(), target, extent)
+                if is_abandoned:
+                    # Until it was found to be, its sender may have written more.
+                    extent = _longer(file.fileno(), extent)
+                    is_abandoned = self._is_abandoned(file.fileno(), target, extent)
                 notice, is_whole = extent.notice, extent.is_whole
-                if not is_noted and self._is_abandoned(file.fileno(), target, extent):
+                if is_abandoned:
                     kept = _end(file.fileno(), path, extent.end)
                     if kept is not None:
                         notice = f"{notice} and kept in {kept}"
@@ -350,6 +355,12 @@ def measure(fd: int, start: int, *, piece_bytes: int = PIECE_BYTES) -> Extent:
     if at >= size:
         return Extent(at, last_kind)
     return _with_end(fd, Extent(at, last_kind), size)
+
+
+def _longer(fd: int, before: Extent) -> Extent:
+    """Measure what was written behind an extent since it was measured."""
+    found = measure(fd, before.end)
+    return found._replace(last_kind=found.last_kind or before.last_kind)
 
 
 def _with_end(fd: int, found: Extent, size: int) -> Extent:

@@ -13,7 +13,7 @@ from runlore.core.json import JsonObject
 from runlore.sdk import settle, sync
 from runlore.sdk.settle import read_piece
 from runlore.sdk.staging import PIECE_BYTES as STEP_BYTES
-from runlore.sdk.staging import cut, read_object
+from runlore.sdk.staging import Target, cut, read_object
 from runlore.sdk.tree import boot_id
 from runlore.testing.spool_server import SpoolServer
 from runlore.wire import spool
@@ -198,6 +198,27 @@ def test_a_file_whose_process_lives_is_neither_cut_nor_ended(
         process.kill()
     assert "unfinished frame left out" in str(found.notice)
     assert path.read_bytes() == before
+
+
+def test_what_a_sender_writes_while_sync_looks_is_not_cut_off(
+    path: Path, server: SpoolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(STREAM[:-200])
+    looks: list[sync.Extent] = []
+    look = sync.Syncer._is_abandoned
+
+    def write_and_look(self: sync.Syncer, fd: int, target: Target, extent: sync.Extent) -> bool:
+        looks.append(extent)
+        path.write_bytes(STREAM)
+        return look(self, fd, target, extent)
+
+    monkeypatch.setattr(sync.Syncer, "_is_abandoned", write_and_look)
+    found = deliver(server, path)
+    assert [extent.end for extent in looks][-1] == len(STREAM) > looks[0].end
+    assert (found.notice, found.is_whole) == (None, True)
+    assert path.read_bytes()[: len(STREAM)] == STREAM
+    assert server.stream("w1") == path.read_bytes()
+    assert server.kinds("w1")[-1] == spool.LOST
 
 
 def test_a_server_that_sends_us_to_and_fro_is_left_in_the_end(
