@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
@@ -188,6 +188,9 @@ class Syncer:
                     # Until it was found to be, its sender may have written more.
                     extent = _longer(file.fileno(), extent)
                     is_abandoned = self._is_abandoned(file.fileno(), target, extent)
+                if extent.is_cut and self._writer(file.fileno(), target) == "there":
+                    # It is being written at this moment: the rest is on its way.
+                    extent = extent._replace(notice=None, is_whole=True)
                 notice, is_whole = extent.notice, extent.is_whole
                 if is_abandoned:
                     kept = _end(file.fileno(), path, extent.end)
@@ -319,20 +322,25 @@ class Syncer:
         """Tell whether a stream has no end and nobody who could write one."""
         if extent.last_kind in ENDS or not (extent.is_whole or extent.is_cut):
             return False
+        return self._writer(fd, target) == "gone"
+
+    def _writer(self, fd: int, target: Target) -> Literal["gone", "there", "elsewhere"]:
+        """Tell whether somebody may still write to a file: its process, or that one's sender."""
         if any(self._is_staged(root, target.writer) for root in self._staging):
-            return False
+            return "there"
         header = read_header(os.pread(fd, 65536, 0))
         if header.get("host") != os.uname().nodename:
-            return False
+            return "elsewhere"
         if header.get("boot") != boot_id():
-            return bool(header.get("boot"))
+            return "gone" if header.get("boot") else "elsewhere"
         started = start_of(target.pid)
         if started is None:
-            return is_gone(target.pid, 0)
+            return "gone" if is_gone(target.pid, 0) else "there"
         began_ns = header.get("boot_ns")
         # Another process bears the number if it started after the stream did.
         started_ns = started * 10**9 // os.sysconf("SC_CLK_TCK")
-        return isinstance(began_ns, int) and started_ns > began_ns + 10**9
+        is_other = isinstance(began_ns, int) and started_ns > began_ns + 10**9
+        return "gone" if is_other else "there"
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:

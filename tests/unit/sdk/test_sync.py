@@ -187,7 +187,7 @@ def test_what_stands_behind_the_end_of_a_stream_keeps_its_file_from_being_tidied
     assert read_object(settle.ack_path(str(path)))["finished"] is False
 
 
-def test_a_file_whose_process_lives_is_neither_cut_nor_ended(
+def test_a_file_whose_process_lives_is_neither_cut_nor_ended_nor_called_damaged(
     path: Path, server: SpoolServer
 ) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
@@ -196,8 +196,9 @@ def test_a_file_whose_process_lives_is_neither_cut_nor_ended(
         before = path.read_bytes()
         found = deliver(server, path)
         process.kill()
-    assert "unfinished frame left out" in str(found.notice)
+    assert (found.notice, found.is_whole, found.trouble) == (None, True, None)
     assert path.read_bytes() == before
+    assert server.stream("w1") == before[: edge_before(before, len(before))]
 
 
 def test_what_a_sender_writes_while_sync_looks_is_not_cut_off(
