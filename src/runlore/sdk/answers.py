@@ -1,0 +1,175 @@
+"""What a server tells, checked and turned into Python: runs, projects, rows, series."""
+
+import json
+import re
+import struct
+from array import array
+from collections.abc import Mapping
+from datetime import datetime
+from types import NoneType
+from typing import TypeAlias, cast
+
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Value
+from runlore.errors import UnavailableError
+from runlore.sdk.link import strange
+
+Kinds: TypeAlias = tuple[type, ...]
+Row: TypeAlias = dict[str, Value | datetime]
+
+RUN: Mapping[str, Kinds] = {
+    "owner": (str,),
+    "project": (str,),
+    "id": (str,),
+    "name": (str,),
+    "state": (str,),
+    "config": (dict,),
+    "summary": (dict,),
+    "tags": (list,),
+    "notes": (str,),
+    "group": (str, NoneType),
+    "points": (int,),
+    "created_at": (str,),
+    "finished_at": (str, NoneType),
+}
+PROJECT: Mapping[str, Kinds] = {
+    "owner": (str,),
+    "name": (str,),
+    "runs": (int,),
+    "running": (int,),
+    "points": (int,),
+    "created_at": (str,),
+    "active_at": (str,),
+}
+_WORDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number"}
+_SERIES_HEAD = struct.Struct("<4sII4x")
+# What Python turns into an integer has at most 4,300 digits.
+_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
+_METRIC = "metric:"
+_ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
+
+
+def checked(content: JsonValue, shape: Mapping[str, Kinds], *, what: str, url: str) -> JsonObject:
+    """Return an object that has the fields of a shape; those that end in `_at` are times.
+
+    Raises:
+        UnavailableError: it has not.
+    """
+    if not isinstance(content, dict):
+        raise strange(what, content, url)
+    for name, kinds in shape.items():
+        value = content.get(name)
+        is_fit = isinstance(value, kinds) and not isinstance(value, bool)
+        if is_fit and isinstance(value, str) and name.endswith("_at"):
+            is_fit = _is_time(value)
+        if not is_fit:
+            word = "a time" if name.endswith("_at") else _WORDS[kinds[0]]
+            raise strange(f"{what} with {name!r} as {word}", value, url)
+    return content
+
+
+def items(answer: JsonObject, name: str, url: str) -> list[JsonValue]:
+    """Return the list of this name in an answer."""
+    found = answer.get(name)
+    if not isinstance(found, list):
+        raise strange(f"a list of {name}", found, url)
+    return found
+
+
+def next_cursor(answer: JsonObject, before: str, url: str) -> str | None:
+    """Return where the next page begins, None behind the last."""
+    found = answer.get("next")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, str | int) or str(found) == before:
+        raise strange(f"where a page behind {before!r} begins", found, url)
+    return str(found)
+
+
+def row(content: JsonValue, url: str) -> Row:
+    """Turn a row of the history into Python.
+
+    Raises:
+        UnavailableError: it is none.
+    """
+    step = content.get("step") if isinstance(content, dict) else None
+    time = content.get("time") if isinstance(content, dict) else None
+    values = content.get("values") if isinstance(content, dict) else None
+    is_row = type(step) is int and isinstance(time, str) and isinstance(values, dict)
+    if not is_row or not _is_time(cast(str, time)):
+        raise strange("a row with 'step', 'time' and 'values'", content, url)
+    found: Row = {"step": cast(int, step), "time": datetime.fromisoformat(cast(str, time))}
+    for key, value in cast(JsonObject, values).items():
+        plain = unplain(value) if isinstance(value, dict) else value
+        if not isinstance(plain, float | int | str):
+            raise strange(f"a number, bool or string for {key[:60]!r}", value, url)
+        found[_row_name(key)] = plain
+    return found
+
+
+def _row_name(key: str) -> str:
+    """Name a metric in a row, apart from the row's own step and time and from all others."""
+    return f"{_METRIC}{key}" if _ROW_OWN.fullmatch(key) else key
+
+
+def unplain_object(value: JsonValue, url: str) -> JsonObject:
+    """Turn a document of the API into Python's numbers."""
+    try:
+        # A name of the user's own, even "$number", is never a number's.
+        return {key: unplain(one) for key, one in cast(JsonObject, value).items()}
+    except RecursionError as error:
+        raise strange("a document at most 64 deep", value, url) from error
+
+
+def unplain(value: JsonValue) -> JsonValue:
+    """Turn a value of the API into Python's numbers."""
+    if isinstance(value, dict):
+        name = value.get("$number") if len(value) == 1 else None
+        if isinstance(name, str) and _NUMBER.fullmatch(name):
+            return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
+        return {key: unplain(one) for key, one in value.items()}
+    return [unplain(one) for one in value] if isinstance(value, list) else value
+
+
+def series(content: bytes, url: str) -> dict[str, dict[str, list[float]]]:
+    """Read the binary form of series: key, column, numbers.
+
+    Raises:
+        UnavailableError: that is not what came.
+    """
+    try:
+        return _series(content)
+    except UnavailableError:
+        raise
+    except (struct.error, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise strange("series", content[:60], url) from error
+
+
+def _series(content: bytes) -> dict[str, dict[str, list[float]]]:
+    magic, version, size = _SERIES_HEAD.unpack_from(content)
+    if magic != b"RLSR" or version != 1:
+        raise UnavailableError(
+            f"expected series of version 1, got {magic!r} of version {version}; "
+            "use the same version of Runlore here and on the server"
+        )
+    at = _SERIES_HEAD.size + size
+    header = json.loads(content[_SERIES_HEAD.size : at])
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in header["series"]:
+        rows = one["rows"]
+        columns = found[str(one["key"])] = {}
+        for name in header["columns"]:
+            numbers = array("d", content[at : at + 8 * rows])
+            if len(numbers) != rows:
+                raise ValueError(f"expected {rows} numbers, got {len(numbers)}")
+            columns[str(name)] = numbers.tolist()
+            at += 8 * rows
+    return found
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
