@@ -15,7 +15,7 @@ from runlore.testing.metric_restarts import (
     MetricStoreContract,
     MetricStoreDurability,
 )
-from runlore.testing.spools import a_run
+from runlore.testing.spools import SpoolBuilder, a_run
 
 
 def settle(store: MetricStore) -> None:
@@ -77,3 +77,20 @@ def test_rows_that_are_being_read_when_the_store_is_closed_come_to_their_end(
     with pytest.raises(ConflictError, match="closed"):
         store.keys(a_run())
     EmbeddedMetricStore(tmp_path).close()
+
+
+def test_long_texts_are_not_written_again_by_the_packs_behind_them(tmp_path: Path) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    builder, first = SpoolBuilder(a_run()), 0
+    texts = [letter * size for letter in "abc" for size in (2_000_000, 10)]
+    for step, text in enumerate(texts):
+        builder.log({"sample": text, "loss": 0.5}, step=step)
+        store.append([builder.piece(first)])
+        first = len(builder.frames)
+        store.settle()
+    assert [row.values["sample"] for row in store.rows(a_run())] == texts
+    store.close()
+    history = sqlite3.connect(tmp_path / "history" / "1.db")
+    blocks = history.execute("SELECT n FROM block WHERE dead IS NULL ORDER BY id").fetchall()
+    history.close()
+    assert blocks == [(1,), (2,), (2,), (1,)]

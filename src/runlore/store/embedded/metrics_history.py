@@ -17,6 +17,7 @@ import numpy as np
 
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import (
+    SIZE_HEAD_BYTES,
     Floats,
     Ints,
     pack_floats,
@@ -27,6 +28,7 @@ from runlore.store.embedded.metrics_blob import (
     unpack_ints,
     unpack_texts,
     unseal,
+    unsealed_size,
 )
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_log import (
@@ -62,6 +64,7 @@ _FRAME_COLUMNS = 5
 _SEGMENT_VALUES = 8192
 _BLOCK_FRAMES = 8192
 _SMALL_FRAMES = 1024
+_SMALL_TEXT_BYTES = 1024 * 1024
 _IDLE_READERS = 4
 _KNOWN_SETS = 256
 
@@ -147,6 +150,17 @@ class HistoryReader:
         number = _segments(len(columns.number_columns), block.per_segment) + slot
         key = columns.keys[columns.text_columns[slot]]
         return unpack_texts(*self._segment(block, number, [key], run_name))
+
+    def text_bytes(self, block: BlockRow, columns: Columns) -> int:
+        """Return how many bytes the texts of a block have, without reading them."""
+        first = (block.id << _SEGMENT_BITS) + _segments(
+            len(columns.number_columns), block.per_segment
+        )
+        heads = self._db.execute(
+            "SELECT substr(body, 1, ?) FROM segment WHERE id >= ? AND id < ?",
+            (SIZE_HEAD_BYTES, first, first + len(columns.text_columns)),
+        )
+        return sum(unsealed_size(head) for (head,) in heads)
 
     def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
         """Return all of a block."""
@@ -356,8 +370,9 @@ class History:
             set_id, columns = self._set(packing.run, parts[0].columns)
             whole = joined(columns, parts)
             summary.fold(whole)
-            if set_id in small:
-                old = small[set_id]
+            old = small.get(set_id)
+            # What is joined is written again; of long texts that is not worth it.
+            if old is not None and self._own.text_bytes(old, columns) < _SMALL_TEXT_BYTES:
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
