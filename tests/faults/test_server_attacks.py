@@ -6,12 +6,14 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
-from runlore.sdk.api import Api
+from runlore.errors import UnavailableError
+from runlore.sdk.api import Api, ApiRun
 from runlore.server.connection import MAX_HEAD
 from runlore.server.problems import MAX_JSON
 from runlore.testing.serving import Answer, ServerProcess
@@ -211,3 +213,17 @@ def test_names_that_look_like_numbers_of_ours_are_read_as_what_they_are(
     assert found["r1"].summary == {"$number": "7"}
     assert found["r2"].config == {"$number": "7"}
     assert [row["$number"] for row in found["r1"].history()] == ["7"]
+    for document in ({"$number": "NaN"}, {"$document": {"$number": 7}}, {"u": {"$number": "7"}}):
+        found["r2"].update(config=cast(JsonObject, document))
+        assert {**found["r2"].config, **document} == found["r2"].config
+    found["r2"].update(config={"big": 2**80})
+    assert found["r2"].config["big"] == 2**80
+
+
+def test_a_document_of_a_foreign_server_that_cannot_be_read_is_an_error_in_a_sentence(
+    server: ServerProcess,
+) -> None:
+    run = Api(server.url).run("attacked/r1")
+    foreign = ApiRun(Api(server.url), {**run.to_json(), "config": {"u": {"$number": "evil"}}})
+    with pytest.raises(UnavailableError, match=r"\$number must be .* got 'evil'"):
+        _ = foreign.config

@@ -27,14 +27,13 @@ from runlore.errors import (
     UnavailableError,
     UsageError,
 )
+from runlore.wire.document import plain, unplain_object
 
 TIMEOUT_SECONDS = 30.0
 _PAGE = 200
 _ROWS = 5000
 _SERIES_HEAD = struct.Struct("<4sII4x")
 _SERIES_TYPE = "application/vnd.runlore.series"
-# What Python turns into an integer has at most 4,300 digits.
-_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
 _METRIC = "metric:"
 _ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
 
@@ -145,7 +144,7 @@ class Api:
         text = None
         if body is not None:
             headers["Content-Type"] = "application/json"
-            text = json.dumps(_plain(body)).encode()
+            text = json.dumps(plain(body)).encode()
         status, answered, content = self._exchange(method, target, text, headers)
         if status >= 400:
             raise _error(status, content, self.url)
@@ -213,12 +212,12 @@ class ApiRun:
     @property
     def config(self) -> JsonObject:
         """The configuration."""
-        return _unplain_object(self._content["config"])
+        return _unplain(self._content["config"], self._api.url)
 
     @property
     def summary(self) -> JsonObject:
         """The last value of each key, or what its definition asks for."""
-        return _unplain_object(self._content["summary"])
+        return _unplain(self._content["summary"], self._api.url)
 
     @property
     def tags(self) -> list[str]:
@@ -298,7 +297,7 @@ class ApiRun:
                 "GET", self._path("history"), query={**asked, "cursor": str(cursor)}
             )
             for row in _objects(answer, "rows"):
-                yield _row(row)
+                yield _row(row, self._api.url)
             cursor = answer.get("next")
 
     def history(self, keys: Sequence[str] | None = None) -> list[dict[str, Value | datetime]]:
@@ -378,12 +377,12 @@ def _project(content: JsonObject) -> ApiProject:
     )
 
 
-def _row(content: JsonObject) -> dict[str, Value | datetime]:
-    values = cast(JsonObject, content["values"])
+def _row(content: JsonObject, url: str) -> dict[str, Value | datetime]:
+    values = _unplain(content["values"], url)
     return {
         "step": cast(int, content["step"]),
         "time": datetime.fromisoformat(str(content["time"])),
-        **{_row_name(key): cast(Value, _unplain(value)) for key, value in values.items()},
+        **{_row_name(key): cast(Value, value) for key, value in values.items()},
     }
 
 
@@ -396,28 +395,14 @@ def _objects(answer: JsonObject, name: str) -> list[JsonObject]:
     return cast(list[JsonObject], answer[name])
 
 
-def _plain(value: JsonValue) -> JsonValue:
-    """Write numbers that JSON has no token for as the API does."""
-    if isinstance(value, float) and value - value != 0:
-        name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-        return {"$number": name}
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
-
-
-def _unplain_object(value: JsonValue) -> JsonObject:
-    # A name of the user's own, even "$number", is never a number's.
-    return {key: _unplain(one) for key, one in cast(JsonObject, value).items()}
-
-
-def _unplain(value: JsonValue) -> JsonValue:
-    if isinstance(value, dict):
-        name = value.get("$number") if len(value) == 1 else None
-        if isinstance(name, str) and _NUMBER.fullmatch(name):
-            return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
-        return {key: _unplain(one) for key, one in value.items()}
-    return [_unplain(one) for one in value] if isinstance(value, list) else value
+def _unplain(value: JsonValue, url: str) -> JsonObject:
+    """Read a document of a run."""
+    try:
+        return unplain_object(value)
+    except UsageError as error:
+        raise UnavailableError(
+            f"{url} sent a document that no Runlore server of this version writes: {error}"
+        ) from error
 
 
 def _series(content: bytes) -> dict[str, dict[str, list[float]]]:
