@@ -82,6 +82,7 @@ def _serve(options: ServeOptions) -> None:
     home = Path(found.home)
     if public_url is not None:
         _check_url(public_url)
+        public_url = public_url.rstrip("/")
     _give_memory_back()
     listener = listen(host, port)
     from runlore.server.backend import open_folder
