@@ -11,8 +11,9 @@ from typing import TypeAlias, cast
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
-from runlore.errors import UnavailableError
+from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.link import strange
+from runlore.wire import document
 
 Kinds: TypeAlias = tuple[type, ...]
 Row: TypeAlias = dict[str, Value | datetime]
@@ -43,8 +44,6 @@ PROJECT: Mapping[str, Kinds] = {
 }
 _WORDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number"}
 _SERIES_HEAD = struct.Struct("<4sII4x")
-# What Python turns into an integer has at most 4,300 digits.
-_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
 _METRIC = "metric:"
 _ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
 
@@ -99,11 +98,10 @@ def row(content: JsonValue, url: str) -> Row:
     if not is_row or not _is_time(cast(str, time)):
         raise strange("a row with 'step', 'time' and 'values'", content, url)
     found: Row = {"step": cast(int, step), "time": datetime.fromisoformat(cast(str, time))}
-    for key, value in cast(JsonObject, values).items():
-        plain = unplain(value) if isinstance(value, dict) else value
-        if not isinstance(plain, float | int | str):
+    for key, value in unplain_object(cast(JsonObject, values), url).items():
+        if not isinstance(value, float | int | str):
             raise strange(f"a number, bool or string for {key[:60]!r}", value, url)
-        found[_row_name(key)] = plain
+        found[_row_name(key)] = value
     return found
 
 
@@ -113,22 +111,19 @@ def _row_name(key: str) -> str:
 
 
 def unplain_object(value: JsonValue, url: str) -> JsonObject:
-    """Turn a document of the API into Python's numbers."""
+    """Turn a document of the API into Python's numbers.
+
+    Raises:
+        UnavailableError: it is none that a server of this version writes.
+    """
     try:
-        # A name of the user's own, even "$number", is never a number's.
-        return {key: unplain(one) for key, one in cast(JsonObject, value).items()}
+        return document.unplain_object(value)
+    except UsageError as error:
+        raise UnavailableError(
+            f"{url} sent a document that no Runlore server of this version writes: {error}"
+        ) from error
     except RecursionError as error:
         raise strange("a document at most 64 deep", value, url) from error
-
-
-def unplain(value: JsonValue) -> JsonValue:
-    """Turn a value of the API into Python's numbers."""
-    if isinstance(value, dict):
-        name = value.get("$number") if len(value) == 1 else None
-        if isinstance(name, str) and _NUMBER.fullmatch(name):
-            return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
-        return {key: unplain(one) for key, one in value.items()}
-    return [unplain(one) for one in value] if isinstance(value, list) else value
 
 
 def series(content: bytes, url: str) -> dict[str, dict[str, list[float]]]:

@@ -10,9 +10,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from runlore.core.json import JsonValue
 from runlore.core.run import checked_name, checked_owner
 from runlore.server.backend import Backend
-from runlore.server.nouns import OneSeries, SeriesList, SeriesQuery, plain, shown
+from runlore.server.nouns import OneSeries, SeriesList, SeriesQuery, shown
 from runlore.services.series import read_series
 from runlore.store.metrics import Floats, Series
+from runlore.wire.document import plain
 from runlore.wire.series import COLUMNS, MEDIA_TYPE, encode_series
 
 

@@ -77,6 +77,7 @@ _UPGRADE = (
 )
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
+_SMALL_TEXT_BYTES = 1024 * 1024
 _IDLE_READERS = 4
 _KNOWN_SETS = 256
 
@@ -287,7 +288,12 @@ class History:
             whole = joined(columns, parts)
             summary.fold(whole)
             old = self._own.growing_block(packing.run, packing.writer, set_id)
-            if old is not None and old.n < self._sizes.small_frames:
+            # What is joined is written again; of long texts that is not worth it.
+            if (
+                old is not None
+                and old.n < self._sizes.small_frames
+                and self._own.text_bytes(old, columns) < _SMALL_TEXT_BYTES
+            ):
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
