@@ -218,6 +218,11 @@ class Rows:
         return self._stream.end
 
     @property
+    def is_helpless(self) -> bool:
+        """Whether what is held waits for something that only this program can change."""
+        return self._stream.is_helpless
+
+    @property
     def gap_points(self) -> int:
         """How many values could not be kept."""
         return self._stream.gap_points
@@ -423,6 +428,8 @@ class Rows:
                 self._sample(Sample(step, plan.keys[:_MAX_SAMPLED_KEYS], values))
         if now >= self._watch_ns:
             self._watch_ns = now + _TICK_NS
+            with self._lock:
+                self._stream.return_to_memory()
             self._on_tick()
 
     def _sample(self, sample: Sample) -> None:

@@ -24,6 +24,7 @@ from runlore.version import __version__
 from runlore.wire import spool
 
 _CHILD_SECONDS = 5.0
+_HELPLESS_SECONDS = 1.0
 
 
 class Origin(NamedTuple):
@@ -366,8 +367,7 @@ class Run:
             raise UsageError("this run is finished; call runlore.init() for another")
         self._writer = writer_id()
         target, header = _papers(self._origin, self._writer)
-        self._tree = tree.open_tree(self._origin.settings)
-        self._folder = tree.add_writer(self._tree, self._writer, target)
+        self._tree, self._folder = tree.join(self._origin.settings, self._writer, target)
         self._launcher = Launcher(self._tree)
         self._rows = Rows(
             Stream(self._folder, header),
@@ -420,6 +420,8 @@ class Run:
 
     def _drain(self, rows: Rows, seconds: float) -> float:
         """Wait until what is held in memory has found room; return the seconds that are left."""
+        if rows.is_helpless:
+            seconds = min(seconds, _HELPLESS_SECONDS)
         deadline = time.monotonic() + seconds
         while not rows.retry() and time.monotonic() < deadline:
             self._watch()
