@@ -13,7 +13,7 @@ from runlore.errors import UsageError
 from runlore.sdk import delivery, foreign, resume, terminal, tree
 from runlore.sdk.disabled import UnkeptRows, to_json_or_text
 from runlore.sdk.documents import Config, Summary, to_json
-from runlore.sdk.goals import Goals, check_definition, checked_summary
+from runlore.sdk.goals import Definition, Goals, check_definition, checked_summary
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
@@ -56,6 +56,8 @@ class Run:
     # Without a dictionary: what a program sets by mistake would be lost in silence.
     __slots__ = (
         "__weakref__",
+        "_began",
+        "_config",
         "_first_step",
         "_folder",
         "_goals",
@@ -70,7 +72,6 @@ class Run:
         "_tree",
         "_unkept",
         "_writer",
-        "config",
         "summary",
     )
 
@@ -78,10 +79,11 @@ class Run:
         is_disabled = origin.settings.mode == "disabled"
         self._unkept = UnkeptRows(step) if is_disabled else None
         convert = to_json_or_text if is_disabled else to_json
-        self.config = Config(self._write_config, convert)
+        self._config = Config(self._write_config, convert)
         self.summary = Summary(self._last_values, self._write_summary, convert)
         self._origin = origin
         self._started = time.monotonic()
+        self._began = time.time()
         self._first_step = step
         self._rows: Rows | None = None
         self._is_finished = False
@@ -125,12 +127,30 @@ class Run:
     @property
     def notes(self) -> str | None:
         """A longer text about the run; it may be set."""
-        notes = self._told.get("notes")
-        return notes if isinstance(notes, str) else None
+        return self._told_text("notes")
 
     @notes.setter
     def notes(self, notes: str) -> None:
         self._write_run({"notes": checked_text(notes, "notes")})
+
+    @property
+    def group(self) -> str | None:
+        """What the runs of one experiment share."""
+        return self._told_text("group")
+
+    @property
+    def job_type(self) -> str | None:
+        """What kind of work the run is."""
+        return self._told_text("job_type")
+
+    @property
+    def config(self) -> Config:
+        """What the run was configured with; to set it is to update it."""
+        return self._config
+
+    @config.setter
+    def config(self, fields: object) -> None:
+        self._config.update(fields)
 
     @property
     def project(self) -> str:
@@ -159,6 +179,20 @@ class Run:
         if settings.mode != "online":
             return None
         return f"{settings.url}/{ref.owner}/{ref.project}/runs/{ref.run_id}"
+
+    def get_url(self) -> str | None:
+        """Return the run's page, as `url` does."""
+        return self.url
+
+    @property
+    def offline(self) -> bool:
+        """Whether the run stays on this machine until somebody syncs it."""
+        return self._origin.settings.mode == "offline"
+
+    @property
+    def start_time(self) -> float:
+        """When this process began the run, in seconds since 1970."""
+        return self._began
 
     @property
     def step(self) -> int:
@@ -210,8 +244,8 @@ class Run:
         goal: Literal["minimize", "maximize"] | None = None,
         hidden: bool | None = None,
         **unknown: object,
-    ) -> None:
-        """Say how a metric is drawn and summed up.
+    ) -> Definition:
+        """Say how a metric is drawn and summed up; return what was said.
 
         Args:
             name: a key, or the beginning of keys with `*` at its end.
@@ -229,12 +263,9 @@ class Run:
             self._notices.once("define_metric()", foreign.ignored("define_metric()", unknown))
         check_definition(name, step_metric, goal)
         content: JsonObject = {"metric": name}
-        given: JsonObject = {
-            "step_metric": step_metric,
-            "summary": None if summary is None else checked_summary(summary),
-            "goal": goal,
-            "hidden": hidden,
-        }
+        how = None if summary is None else checked_summary(summary)
+        definition = Definition(name, step_metric, how, goal, hidden)
+        given: JsonObject = dict(zip(Definition._fields[1:], definition[1:], strict=True))
         content.update({key: value for key, value in given.items() if value is not None})
         self._put(spool.encode_json(spool.DEFINE, content))
         if goal is not None and self._rows is not None:
@@ -242,6 +273,7 @@ class Run:
             self._rows.tracked = self._goals.has
             self._rows.on_tracked = self._goals.keep
             self._rows.forget_plans()
+        return definition
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was logged is delivered, or on the disk when offline.
@@ -264,21 +296,24 @@ class Run:
         left = self._drain(rows, seconds)
         return self._wait(rows.end, left).is_done and rows.held_bytes == 0
 
-    def finish(self, exit_code: int | None = None) -> None:
+    def finish(self, exit_code: int | None = None, *, quiet: bool | None = None) -> None:
         """End the run and wait, for a bounded time, until it is delivered.
 
         A copy in a child process only ends its own part.
 
         Args:
             exit_code: 0 or None if all went well; another makes the run failed.
+            quiet: True prints nothing of how it ended.
 
         Example:
             run.finish()
         """
         if self._is_finished:
             return
-        self._is_finished = True
         rows = self._rows
+        if rows is not None and rows.postpone(lambda: self.finish(exit_code, quiet=quiet)):
+            return
+        self._is_finished = True
         if rows is None:
             return
         now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
@@ -293,8 +328,14 @@ class Run:
         left = self._drain(rows, self._origin.settings.finish_timeout)
         rows.release()
         ack, is_done = self._wait(rows.end, left)
+        if not quiet:
+            self._say_ending(rows, code, ack, is_done=is_done)
+
+    def _say_ending(
+        self, rows: Rows, exit_code: int, ack: tree.Ack | None, *, is_done: bool
+    ) -> None:
         settings = self._origin.settings
-        is_offline = settings.mode == "offline"
+        is_offline = self.offline
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         place = self._folder
@@ -303,7 +344,7 @@ class Run:
         terminal.say(
             terminal.ended(
                 terminal.Ending(
-                    exit_code=code,
+                    exit_code=exit_code,
                     seconds=time.monotonic() - self._started,
                     points=rows.points,
                     delivered=delivered,
@@ -356,6 +397,7 @@ class Run:
         self._is_leaving = True
         if self._rows is not None:
             self._rows.is_leaving = True
+            self._rows.end_if_postponed()
         self.finish(code)
 
     def _begin(self) -> Rows | None:
@@ -399,6 +441,10 @@ class Run:
         rows = self._rows or self._begin()
         if rows is not None:
             rows.put(payload)
+
+    def _told_text(self, what: str) -> str | None:
+        text = self._told.get(what)
+        return text if isinstance(text, str) else None
 
     def _write_config(self, values: JsonObject) -> None:
         self._put(spool.encode_json(spool.CONFIG, values))

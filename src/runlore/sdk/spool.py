@@ -336,6 +336,8 @@ class Stream:
             size = len(gap)
             self._held_bytes += size
         done = 0
+        buffer = self.buffer
+        assert buffer is not None
         try:
             while done < len(self._held):
                 framed = self._held[done]
@@ -343,13 +345,21 @@ class Stream:
                 start, end = self.at, self.at + size
                 if end > self._room:
                     break
-                assert self.buffer is not None
-                # Behind its head, so that a reader never sees a length before its payload.
-                self.buffer[start + 8 : end] = framed[8:]
-                self.buffer[start : start + 8] = framed[:8]
+                # Counted as written first, as in `put`: a reader may see it before this goes on.
                 self.at = end
                 done += 1
                 self._held_bytes -= size
+                try:
+                    buffer[start + 8 : end] = framed[8:]
+                    buffer[start : start + 8] = framed[:8]
+                except BaseException as error:
+                    if isinstance(error, OSError) and not is_of_handler(error):
+                        self.at = start
+                        done -= 1
+                        self._held_bytes += size
+                    else:
+                        complete(buffer, start, framed[:8], framed[8:])
+                    raise
         finally:
             # Also when a signal handler raises in here: what is written is held no more, or it
             # would be written twice.

@@ -86,7 +86,7 @@ def say(text: str) -> None:
 
 def started(name: str, url: str | None) -> str:
     """Return the first line of a run; without a URL it is offline."""
-    return f"runlore: {name} · {url or 'offline'}"
+    return f"runlore: {visible(name)} · {url or 'offline'}"
 
 
 def ended(ending: Ending, curves: Sequence[Curve]) -> str:
@@ -167,8 +167,13 @@ def number(value: Value) -> str:
 
 def printable(key: str) -> str:
     """Return a key without control characters, cut to 28 characters."""
-    text = "".join(c if c.isprintable() else "�" for c in key)
+    text = visible(key)
     return text if len(text) <= 28 else "…" + text[-27:]
+
+
+def visible(text: str) -> str:
+    """Return a text in which nothing speaks to the terminal itself."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _joined(means: Sequence[float | None]) -> list[float]:
