@@ -397,11 +397,19 @@ class Stream:
 def complete(buffer: Segment, at: int, head: bytes, payload: bytes) -> None:
     """Write a frame whose writing a signal handler ended with an exception.
 
-    A hole would be the end of the stream, and what a reader may have seen is not taken back.
+    A hole would be the end of the stream, and what a reader may have seen is not taken back. The
+    handler may be called again in here: the caller raises what came first.
     """
     body = at + len(head)
-    buffer[body : body + len(payload)] = payload
-    buffer[at:body] = head
+    is_whole = False
+    while not is_whole:
+        try:
+            buffer[body : body + len(payload)] = payload
+            buffer[at:body] = head
+            is_whole = True
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
 
 
 def _pages(length: int) -> int:
