@@ -5,21 +5,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from threading import current_thread, main_thread
 from types import TracebackType
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.run import RunRef
 from runlore.errors import UsageError
 from runlore.sdk import delivery, foreign, resume, terminal, tree
 from runlore.sdk.disabled import UnkeptRows, to_json_or_text
 from runlore.sdk.documents import Config, Summary, to_json
+from runlore.sdk.facts import Facts, Origin
 from runlore.sdk.goals import Definition, Goals, check_definition, checked_summary
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
 from runlore.sdk.values import described
-from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
 
@@ -27,21 +26,7 @@ _CHILD_SECONDS = 5.0
 _HELPLESS_SECONDS = 1.0
 
 
-class Origin(NamedTuple):
-    """Where a run goes and which part of it this process is.
-
-    In a child, `program` is the id of the main writer, whose process called `init`.
-    """
-
-    ref: RunRef
-    settings: Settings
-    name: str
-    role: Literal["main", "child"]
-    is_resumed: bool
-    program: str = ""
-
-
-class Run:
+class Run(Facts):
     """One execution of a program. `runlore.init()` makes it.
 
     As a context manager it finishes when the block ends, as failed if by an exception. Forked
@@ -56,7 +41,6 @@ class Run:
     # Without a dictionary: what a program sets by mistake would be lost in silence.
     __slots__ = (
         "__weakref__",
-        "_began",
         "_config",
         "_first_step",
         "_folder",
@@ -65,10 +49,8 @@ class Run:
         "_is_leaving",
         "_launcher",
         "_notices",
-        "_origin",
         "_rows",
         "_started",
-        "_told",
         "_tree",
         "_unkept",
         "_writer",
@@ -81,9 +63,8 @@ class Run:
         convert = to_json_or_text if is_disabled else to_json
         self._config = Config(self._write_config, convert)
         self.summary = Summary(self._last_values, self._write_summary, convert)
-        self._origin = origin
+        super().__init__(origin)
         self._started = time.monotonic()
-        self._began = time.time()
         self._first_step = step
         self._rows: Rows | None = None
         self._is_finished = False
@@ -94,14 +75,8 @@ class Run:
         self._launcher: Launcher | None = None
         self._notices = terminal.Notices()
         self._goals = Goals()
-        self._told: JsonObject = {}
         if not is_disabled and origin.role == "main":
             self._begin()
-
-    @property
-    def id(self) -> str:
-        """The run's id, unique in its project."""
-        return self._origin.ref.run_id
 
     @property
     def name(self) -> str:
@@ -134,16 +109,6 @@ class Run:
         self._write_run({"notes": checked_text(notes, "notes")})
 
     @property
-    def group(self) -> str | None:
-        """What the runs of one experiment share."""
-        return self._told_text("group")
-
-    @property
-    def job_type(self) -> str | None:
-        """What kind of work the run is."""
-        return self._told_text("job_type")
-
-    @property
     def config(self) -> Config:
         """What the run was configured with; to set it is to update it."""
         return self._config
@@ -153,67 +118,15 @@ class Run:
         self._config.update(fields)
 
     @property
-    def project(self) -> str:
-        """The project that the run belongs to."""
-        return self._origin.ref.project
-
-    @property
-    def owner(self) -> str:
-        """Whose project it is."""
-        return self._origin.ref.owner
-
-    @property
-    def entity(self) -> str:
-        """Another word for `owner`."""
-        return self.owner
-
-    @property
-    def path(self) -> str:
-        """The address for `Api().run()`: owner, project and id."""
-        return "/".join(self._origin.ref)
-
-    @property
-    def url(self) -> str | None:
-        """The run's page; None when it is offline or disabled."""
-        ref, settings = self._origin.ref, self._origin.settings
-        if settings.mode != "online":
-            return None
-        return f"{settings.url}/{ref.owner}/{ref.project}/runs/{ref.run_id}"
-
-    def get_url(self) -> str | None:
-        """Return the run's page, as `url` does."""
-        return self.url
-
-    @property
-    def offline(self) -> bool:
-        """Whether the run stays on this machine until somebody syncs it."""
-        return self._origin.settings.mode == "offline"
-
-    @property
-    def start_time(self) -> float:
-        """When this process began the run, in seconds since 1970."""
-        return self._began
-
-    @property
     def step(self) -> int:
         """The step that the next `log` without a step gets."""
         rows = self._rows or self._unkept
         return self._first_step if rows is None else rows.step
 
     @property
-    def resumed(self) -> bool:
-        """Whether this process continues a run that was there before."""
-        return self._origin.is_resumed
-
-    @property
     def is_finished(self) -> bool:
         """Whether the run has ended here and takes nothing more."""
         return self._is_finished
-
-    @property
-    def is_child(self) -> bool:
-        """Whether this is a copy in a forked or spawned process, which cannot end the run."""
-        return self._origin.role == "child"
 
     def log(
         self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
@@ -441,10 +354,6 @@ class Run:
         rows = self._rows or self._begin()
         if rows is not None:
             rows.put(payload)
-
-    def _told_text(self, what: str) -> str | None:
-        text = self._told.get(what)
-        return text if isinstance(text, str) else None
 
     def _write_config(self, values: JsonObject) -> None:
         self._put(spool.encode_json(spool.CONFIG, values))

@@ -14,8 +14,9 @@ from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.sdk import foreign, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
+from runlore.sdk.facts import Origin
 from runlore.sdk.goals import Definition
-from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
+from runlore.sdk.run import Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
