@@ -230,20 +230,8 @@ class Rows:
     def last_values(self) -> dict[str, Value]:
         """Return the value of each key at its greatest step."""
         with self._lock:
-            found = self._last()
+            found = _last_of(self._loose, self._sets)
         return {key: last.value for key, last in found.items()}
-
-    def _last(self) -> dict[str, _Last]:
-        found = dict(self._loose)
-        for plan in self._sets.values():
-            if not plan.last:
-                continue
-            step = _step_of(plan)
-            for key, value in zip(plan.keys, _values_of(plan, plan.count), strict=False):
-                last = _Last(step, plan.sequence, value)
-                if key not in found or last[:2] >= found[key][:2]:
-                    found[key] = last
-        return found
 
     @property
     def end(self) -> int:
@@ -331,7 +319,7 @@ class Rows:
             if is_numeric and self._declare_set(keys, ids):
                 if not self._append_planned(data, values, keys, step, now):
                     return False
-            elif not self._append_loose(values, ids, step, now, is_numeric):
+            elif not _put_loose(self._stream, values, ids, step, now, is_numeric):
                 return False
             else:
                 self._remember_loose(keys, values, step, now)
@@ -362,14 +350,6 @@ class Rows:
         if self._top is None:
             self._plan(data, keys, plan)
         return True
-
-    def _append_loose(
-        self, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
-    ) -> bool:
-        if not is_numeric:
-            return self._append_mixed(values, ids, step, now)
-        numbers = [float(value) for value in values]
-        return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
 
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
@@ -404,23 +384,10 @@ class Rows:
         return True
 
     def _forget_sets(self) -> None:
-        self._loose = self._last()
+        self._loose = _last_of(self._loose, self._sets)
         self.forget_plans()
         self._sets = {}
         self._set_keys = 0
-
-    def _append_mixed(self, values: list[Value], ids: list[int], step: int, now: int) -> bool:
-        """Append bools, strings and numbers; long strings over several frames of one step."""
-        start = size = 0
-        for at, value in enumerate(values):
-            size += len(value) * 4 if isinstance(value, str) else 8
-            if size > MAX_STRING_BYTES and at > start:
-                payload = spool.encode_mixed_row(step, now, ids[start:at], values[start:at])
-                if not self._stream.put(payload, is_row=True):
-                    return False
-                start, size = at, len(value) * 4 if isinstance(value, str) else 8
-        payload = spool.encode_mixed_row(step, now, ids[start:], values[start:])
-        return self._stream.put(payload, is_row=True)
 
     def _ids_of(self, keys: tuple[str, ...]) -> list[int] | None:
         """Return the ids of keys, declaring new ones; None if there is no room to."""
@@ -499,6 +466,38 @@ class Rows:
             "this run is finished and takes nothing more; call runlore.init() for another, "
             "or init(id=..., resume='must') to continue it"
         )
+
+
+def _put_loose(
+    stream: Stream, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
+) -> bool:
+    """Put a row of no declared set; long strings over several frames of one step."""
+    if is_numeric:
+        numbers = [float(value) for value in values]
+        return stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+    start = size = 0
+    for at, value in enumerate(values):
+        size += len(value) * 4 if isinstance(value, str) else 8
+        if size > MAX_STRING_BYTES and at > start:
+            payload = spool.encode_mixed_row(step, now, ids[start:at], values[start:at])
+            if not stream.put(payload, is_row=True):
+                return False
+            start, size = at, len(value) * 4 if isinstance(value, str) else 8
+    payload = spool.encode_mixed_row(step, now, ids[start:], values[start:])
+    return stream.put(payload, is_row=True)
+
+
+def _last_of(loose: dict[str, _Last], sets: dict[tuple[str, ...], Plan]) -> dict[str, _Last]:
+    found = dict(loose)
+    for plan in sets.values():
+        if not plan.last:
+            continue
+        step = _step_of(plan)
+        for key, value in zip(plan.keys, _values_of(plan, plan.count), strict=False):
+            last = _Last(step, plan.sequence, value)
+            if key not in found or last[:2] >= found[key][:2]:
+                found[key] = last
+    return found
 
 
 def _step_of(plan: Plan) -> int:
