@@ -225,7 +225,9 @@ def test_a_document_of_a_foreign_server_that_cannot_be_read_is_an_error_in_a_sen
     server: ServerProcess,
 ) -> None:
     run = Api(server.url).run("attacked/r1")
-    foreign = ApiRun(Link(server.url, None, 5.0), {**run.to_json(), "config": {"u": {"$number": "evil"}}})
+    foreign = ApiRun(
+        Link(server.url, "", 5.0), {**run.to_json(), "config": {"u": {"$number": "evil"}}}
+    )
     with pytest.raises(UnavailableError, match=r"\$number must be .* got 'evil'"):
         _ = foreign.config
 
