@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.e2e.conftest import OpenPage, Server
 from tests.e2e.relay import Relay
@@ -283,6 +283,13 @@ def test_a_run_is_tagged_described_and_deleted_by_keyboard(
     _drawn(page, "loss", 1)
 
 
+def _runs_asked_for(request: Request) -> list[list[str]]:
+    """Return the runs of a question for series, and nothing of any other request."""
+    if not request.url.endswith("/series"):
+        return []
+    return [(request.post_data_json or {})["runs"]]
+
+
 def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: OpenPage) -> None:
     logging = (
         "import runlore\nrun = runlore.init(project='p', id={name!r})\nrun.log({{'loss': 1.0}})\n"
@@ -294,18 +301,14 @@ def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: O
         _drawn(page, "loss", 2)
         assert program.stdin is not None
         asked: list[list[str]] = []
-        page.on(
-            "request",
-            lambda request: (
-                asked.append((request.post_data_json or {})["runs"])
-                if request.url.endswith("/series")
-                else None
-            ),
-        )
-        with page.expect_request("**/series"):
+        page.on("request", lambda request: asked.extend(_runs_asked_for(request)))
+        # What happened before this growth has been told once its runs are asked for alone.
+        with page.expect_request(lambda request: _runs_asked_for(request) == [["growing"]]):
             program.stdin.write("more\n")
             program.stdin.flush()
-        program.communicate("more\n" * 19, timeout=60)
+        asked.clear()
+        with page.expect_request(lambda request: _runs_asked_for(request) != []):
+            program.communicate("more\n" * 19, timeout=60)
     expect(page.locator(".run-state.is-running")).to_have_count(0, timeout=20_000)
     assert asked
     assert all(runs == ["growing"] for runs in asked)

@@ -131,7 +131,7 @@ export function followLive(client: QueryClient, live: Live): () => void {
   const refresh = new Refresher(client);
   const seen = new Set<string>();
   return live.listen({
-    onReturn: () => { void client.invalidateQueries(); },
+    onReturn: () => { void renew(client, {}); },
     onChanges: (changes) => {
       for (const change of changes) {
         const name = `${change.owner}/${change.project}/${change.run}`;
@@ -178,10 +178,27 @@ class Refresher {
     const timer = setTimeout(() => {
       this.#planned.delete(name);
       this.#last.set(name, performance.now());
-      void this.#client.invalidateQueries({ queryKey });
+      void renew(this.#client, { queryKey });
     }, at - now);
     this.#planned.set(name, { at, timer });
   }
+}
+
+/**
+ * Asks again for what is shown.
+ *
+ * An invalidation joins a first answer that is on its way, which may be older than the change:
+ * such a question is asked once more when that answer is there.
+ */
+export async function renew(client: QueryClient, filter: { readonly queryKey?: QueryKey }): Promise<void> {
+  const first = client.getQueryCache().findAll({ ...filter, fetchStatus: "fetching" }).filter((query) => query.state.data === undefined);
+  void client.invalidateQueries(filter);
+  await Promise.all(
+    first.map(async (query) => {
+      await query.promise?.catch(() => undefined);
+      await client.invalidateQueries({ queryKey: query.queryKey, exact: true });
+    }),
+  );
 }
 
 function noCursor(): string | null {
