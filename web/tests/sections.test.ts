@@ -33,6 +33,14 @@ describe("sections", () => {
     expect(section && titleOf(section)).toBe("layer0 · layer1 · layer2 and 9 more");
   });
 
+  test("a prefix that reads as nothing, or as none, has a title of its own", () => {
+    const keys = ["a", "/b", "//c", "///d", "Metrics/e", " /f", "\t/g", `${"x".repeat(500)}/h`];
+    const titles = sectionsOf(keys).map(titleOf);
+    expect(titles).toHaveLength(7);
+    expect(new Set(titles).size).toBe(7);
+    expect(titles).not.toContain("");
+  });
+
   test("odd keys are keys: empty parts, slashes at the ends, any script", () => {
     const keys = ["/", "a/", "/b", "损失/训练", "…"];
     expect(sectionsOf(keys).reduce((sum, section) => sum + section.size, 0)).toBe(keys.length);

@@ -5,7 +5,8 @@ import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { LineChartMount } from "../../charts/line/LineChart";
 import { plural } from "../../lib/format";
-import { Icon, Num } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { Icon, LongName, Num } from "../../ui/parts";
 import { leafOf, prefixOf } from "./sections";
 import { type PanelInput, PanelSource } from "./source";
 
@@ -57,13 +58,15 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     }),
     [onZoom, source],
   );
-  const prefix = prefixOf(metric);
+  const [prefix, leaf, title] = [prefixOf(metric), leafOf(metric), readableText(metric)];
   return (
     <section ref={frame} className={isLarge ? "panel is-large" : "panel"} data-metric={metric} data-phase={status.phase}>
       <header className="panel-head">
-        <h3 title={metric}>
-          {metric.includes("/") && <span className="panel-prefix">{prefix}/</span>}
-          <span>{leafOf(metric)}</span>
+        <h3 title={title}>
+          {metric.includes("/") && (
+            <span className="panel-prefix">{prefix !== "" && <LongName text={prefix} />}<span className="name-tail">/</span></span>
+          )}
+          {leaf !== "" && <span className="panel-leaf"><LongName text={leaf} /></span>}
         </h3>
         {(isCut || (isWhole && yRange === "auto")) && (
           <button
@@ -76,7 +79,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
         )}
         <button
           className="button quiet icon-button"
-          aria-label={isLarge ? `Close ${metric}` : `Enlarge ${metric}`}
+          aria-label={isLarge ? `Close ${title}` : `Enlarge ${title}`}
           title={isLarge ? "Close (Esc)" : "Enlarge"}
           onClick={onEnlarge}
         >
@@ -87,7 +90,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
       <div className="panel-body">
         {wasSeen && (
           <LineChartMount
-            label={`${metric} by step, ${String(input.runs.length)} runs`}
+            label={`${title} by step, ${String(input.runs.length)} runs`}
             crosshair={crosshair}
             read={source.read}
             listen={source.listen}

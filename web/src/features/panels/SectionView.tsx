@@ -4,7 +4,8 @@ import { useState } from "react";
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { formatCount } from "../../lib/format";
-import { Icon } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { Icon, Readable } from "../../ui/parts";
 import { Panel } from "./Panel";
 import { type Section, titleOf } from "./sections";
 import type { PanelInput } from "./source";
@@ -29,12 +30,13 @@ export function SectionView(props: SectionViewProps) {
   const [isWhole, setWhole] = useState(false);
   const groups = isWhole ? section.groups : firstGroups(section.groups);
   const rest = section.size - groups.reduce((sum, group) => sum + group.length, 0);
+  const title = titleOf(section);
   return (
     <div className="section">
       <h2 className="section-head">
         <button className="section-fold" aria-expanded={!isFolded} onClick={onFold}>
           <Icon name="fold" />
-          <span>{titleOf(section)}</span>
+          <span className="section-title" title={readableText(title)}><Readable text={title} /></span>
           <span className="muted num">{formatCount(section.size)}</span>
         </button>
       </h2>

@@ -10,6 +10,8 @@ export interface Section {
 }
 
 const ORDER = ["train", "training", "fit", "val", "valid", "validation", "eval", "dev", "test"];
+/** What keys without a prefix stand under. */
+const ROOT = "Metrics";
 const collator = new Intl.Collator("en", { numeric: true });
 
 /** Arranges keys in sections; the order is the same whatever order the keys come in. */
@@ -65,9 +67,14 @@ export function leafOf(key: string): string {
 }
 
 export function titleOf(section: Section): string {
-  const names = section.prefixes.map((prefix) => (prefix === "" ? "Metrics" : prefix));
+  const names = section.prefixes.map((prefix) => (prefix === "" ? ROOT : isMistakable(prefix) ? `${prefix}/` : prefix));
   if (names.length <= 4) return names.join(" · ");
   return `${names.slice(0, 3).join(" · ")} and ${String(names.length - 3)} more`;
+}
+
+/** Whether a prefix reads as nothing, or as that of the keys without one. */
+function isMistakable(prefix: string): boolean {
+  return prefix === ROOT || /^\/*$/.test(prefix);
 }
 
 function sectionOf(keys: readonly string[]): Section {
