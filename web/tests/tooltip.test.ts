@@ -9,7 +9,8 @@ test("a bucket of several points names the NaN and infinities among them", () =>
   expect(oddText(bucket, 0)).toBe("2 NaN, 10.4k −∞");
 });
 
-test("a single point says what it is by its value alone, and finite ones need no word", () => {
-  expect(oddText(points([Number.NaN]), 0)).toBe("");
+test("what is all NaN says so by its value alone, and finite values need no word", () => {
+  expect(oddText({ ...points([Number.NaN]), nan: Float64Array.of(5) }, 0)).toBe("");
+  expect(oddText({ ...points([Number.NaN]), posinf: Float64Array.of(1) }, 0)).toBe("1 NaN, 1 ∞");
   expect(oddText({ ...points([1]), count: Float64Array.of(5) }, 0)).toBe("");
 });

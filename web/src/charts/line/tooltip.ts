@@ -80,11 +80,12 @@ function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
   return row;
 }
 
-/** What a bucket of several points holds beside finite values, counted: `2 NaN, 1 ∞`. */
-export function oddText({ count, nan, posinf, neginf }: Buckets, index: number): string {
-  if ((count[index] ?? 0) <= 1) return "";
+/** What a bucket holds beside that which its value tells, counted: `2 NaN, 1 ∞`. */
+export function oddText({ mean, nan, posinf, neginf }: Buckets, index: number): string {
   const kinds = [[nan[index], "NaN"], [posinf[index], "∞"], [neginf[index], "−∞"]] as const;
-  return kinds.flatMap(([some = 0, name]) => (some > 0 ? [`${formatCount(some)} ${name}`] : [])).join(", ");
+  const told = kinds.flatMap(([some = 0, name]) => (some > 0 ? [`${formatCount(some)} ${name}`] : []));
+  const isAllOfAKind = told.length === 1 && Number.isNaN(mean[index]);
+  return isAllOfAKind ? "" : told.join(", ");
 }
 
 /** A bucket without a finite value shows what it holds: NaN or an infinity. */

@@ -1,5 +1,5 @@
 /** A section of panels: folds, and never tears apart the panels that share a leaf. */
-import { useState } from "react";
+import { Fragment, useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
@@ -7,7 +7,7 @@ import { formatCount } from "../../lib/format";
 import { readableText } from "../../lib/readable";
 import { Icon, Readable } from "../../ui/parts";
 import { Panel } from "./Panel";
-import { type Section, titleOf } from "./sections";
+import { namesOf, type Section } from "./sections";
 import type { PanelInput } from "./source";
 
 /** More panels than anyone scrolls through wait behind a button. */
@@ -30,13 +30,12 @@ export function SectionView(props: SectionViewProps) {
   const [isWhole, setWhole] = useState(false);
   const groups = isWhole ? section.groups : firstGroups(section.groups);
   const rest = section.size - groups.reduce((sum, group) => sum + group.length, 0);
-  const title = titleOf(section);
   return (
     <div className="section">
       <h2 className="section-head">
         <button className="section-fold" aria-expanded={!isFolded} onClick={onFold}>
           <Icon name="fold" />
-          <span className="section-title" title={readableText(title)}><Readable text={title} /></span>
+          <SectionTitle section={section} />
           <span className="muted num">{formatCount(section.size)}</span>
         </button>
       </h2>
@@ -65,6 +64,16 @@ export function SectionView(props: SectionViewProps) {
         </button>
       )}
     </div>
+  );
+}
+
+function SectionTitle({ section }: { readonly section: Section }) {
+  const [names, more] = namesOf(section);
+  return (
+    <span className="section-title" title={section.prefixes.map(readableText).join(" · ")}>
+      {names.map((name, index) => <Fragment key={index}>{index > 0 && " · "}<Readable text={name} /></Fragment>)}
+      {more > 0 && ` and ${formatCount(more)} more`}
+    </span>
   );
 }
 

@@ -66,10 +66,10 @@ export function leafOf(key: string): string {
   return key.slice(key.lastIndexOf("/") + 1);
 }
 
-export function titleOf(section: Section): string {
+/** The names of a section's prefixes, as many as are told, and how many are not. */
+export function namesOf(section: Section): readonly [names: readonly string[], more: number] {
   const names = section.prefixes.map((prefix) => (prefix === "" ? ROOT : isMistakable(prefix) ? `${prefix}/` : prefix));
-  if (names.length <= 4) return names.join(" · ");
-  return `${names.slice(0, 3).join(" · ")} and ${String(names.length - 3)} more`;
+  return names.length <= 4 ? [names, 0] : [names.slice(0, 3), names.length - 3];
 }
 
 /** Whether a prefix reads as nothing, or as that of the keys without one. */
