@@ -8,6 +8,7 @@ import pytest
 
 from runlore.errors import ConflictError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
+from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.metrics import MetricStore, SpoolPiece, Stored
 from runlore.testing.metric_contract import a_curve
 from runlore.testing.metric_restarts import (
@@ -46,6 +47,27 @@ class TestPackedMetricStore(MetricStoreContract, MetricStoreDurability):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
         return lambda: PackedMetricStore(tmp_path / "metrics")
+
+
+class TestTowersOfMetricStore(
+    MetricStoreContract, MetricStoreDurability, MetricStoreAgainstReference
+):
+    """With sizes so small that a few points make blocks, towers, levels and leaves that split."""
+
+    after_calls = (settle,)
+    sizes = Sizes(
+        pack_frames=3,
+        block_frames=4,
+        small_frames=2,
+        raise_frames=3,
+        finest_level=1,
+        leaf_buckets=3,
+        top_buckets=2,
+    )
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
+        return lambda: PackedMetricStore(tmp_path / "metrics", self.sizes)
 
 
 def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:

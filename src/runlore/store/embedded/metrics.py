@@ -29,7 +29,9 @@ from runlore.store.embedded.metrics_log import (
 )
 from runlore.store.embedded.metrics_pack import Packer
 from runlore.store.embedded.metrics_programs import Progress
-from runlore.store.embedded.metrics_read import RunAnswers, RunView, WriterView
+from runlore.store.embedded.metrics_read import RunAnswers
+from runlore.store.embedded.metrics_series import SeriesAnswers
+from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_tail import (
     Batch,
     Memory,
@@ -38,6 +40,7 @@ from runlore.store.embedded.metrics_tail import (
     is_due,
     tail_piece,
 )
+from runlore.store.embedded.metrics_view import RunView, Snapshot, WriterView
 from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
 
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
@@ -48,22 +51,27 @@ _logger = logging.getLogger(__name__)
 class EmbeddedMetricStore:
     """A `MetricStore` in one folder, which belongs to this process as long as it is open.
 
+    Args:
+        folder: where its files are; made if there is none.
+        sizes: how much is gathered before it is moved on.
+
     Raises:
         ConflictError: another process has the folder open, or a newer Runlore wrote it.
         UnavailableError: the folder cannot be written now.
         DamageError: the commit log is not what was written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sizes: Sizes | None = None) -> None:
+        sizes = sizes or Sizes()
         with ExitStack() as undo:
             lock = FolderLock(folder)
             undo.callback(lock.release)
             # Order of locks: _packer.busy, _log.lock, _memory.changed.
             self._log = Log(folder)
             undo.callback(self._log.close)
-            self._histories = Histories(folder / "history")
+            self._histories = Histories(folder / "history", sizes)
             undo.callback(self._histories.close)
-            self._memory = Memory()
+            self._memory = Memory(sizes)
             # The log's lock protects these two, the decoders and `_log_seq` as well.
             self._projects, self._numbers = load(self._log, self._memory)
             self._waker = Waker(self._log, self._histories, self._memory)
@@ -106,7 +114,7 @@ class EmbeddedMetricStore:
     def keys(self, run: RunRef) -> list[KeySummary]:
         """Summarise every key and kind of a run."""
         with self._view(run) as view:
-            return [] if view is None else RunAnswers(view).keys()
+            return [] if view is None else RunAnswers(Snapshot(view)).keys()
 
     def series(
         self,
@@ -124,7 +132,7 @@ class EmbeddedMetricStore:
         for run in runs:
             with self._view(run) as view:
                 if view is not None:
-                    answers = RunAnswers(view)
+                    answers = SeriesAnswers(Snapshot(view))
                     found += [answers.series(key, buckets, start, stop) for key in keys]
         return [series for series in found if series is not None]
 
@@ -275,7 +283,7 @@ class EmbeddedMetricStore:
                 writer.run.writers[writer.name] = writer
                 writer.touched_s = now_s
                 self._memory.add_tail(writer, piece)
-            if any(is_due(writer, now_s) for writer in batch.writers.values()):
+            if any(is_due(writer, now_s, self._memory.sizes) for writer in batch.writers.values()):
                 self._memory.changed.notify()
         for writer in batch.spoiled:
             writer.decoder = None
@@ -334,7 +342,7 @@ class EmbeddedMetricStore:
         with self._view(run) as view:
             yield None
             if view is not None:
-                yield from RunAnswers(view).rows(keys, start, stop)
+                yield from RunAnswers(Snapshot(view)).rows(keys, start, stop)
 
     def _purge_the_buried(self) -> None:
         """Finish the deletions that a crash interrupted."""

@@ -24,6 +24,7 @@ MAX_TIME_NS = 2**63 - 1
 _LENGTH = struct.Struct("<I")
 _ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 _MANY_SIGNATURES = 16
+_HARDLY = 8
 _KNOWN_SIGNATURES = 1024
 
 
@@ -269,10 +270,10 @@ class StreamDecoder:
             steps = reader.int64(starts + 13)
             good = (kinds == spool.ROW) & (steps <= MAX_STEP) & (steps >= -MAX_STEP)
             sets = reader.uint32(starts + 9)
-            for set_id in _distinct(sets[good]):
-                columns = self._set(set_id)
-                size = -1 if columns is None else 21 + 8 * len(columns.cells)
-                good &= (sets != set_id) | (lengths == size)
+            known, which = np.unique(sets[good], return_inverse=True)
+            found = [self._set(set_id) for set_id in known.tolist()]
+            sizes = [-1 if columns is None else 21 + 8 * len(columns.cells) for columns in found]
+            good[good] = lengths[good] == np.array(sizes, dtype=np.int64)[which]
         else:
             good = np.zeros(len(starts), dtype=bool)
         for index in np.flatnonzero(~good).tolist():
@@ -315,18 +316,44 @@ class StreamDecoder:
         tokens: list[Token] = []
         blocks: list[tuple[Columns, Ints, Floats, list[list[str]]]] = []
         is_set = reader.bytes[starts + 8] == spool.ROW
-        sets = reader.uint32(starts + 9)
-        for set_id in _distinct(sets[is_set]):
-            members = np.flatnonzero(is_set & (sets == set_id))
+        in_sets = np.flatnonzero(is_set)
+        sets = reader.uint32(starts + 9)[in_sets]
+        in_sets = in_sets[np.argsort(sets, kind="stable")]
+        sets = np.sort(sets)
+        edges = [0, *(np.flatnonzero(sets[1:] != sets[:-1]) + 1).tolist(), len(sets)]
+        for begin, end in zip(edges, edges[1:], strict=False):
+            if begin == end:
+                continue
+            members, set_id = in_sets[begin:end], int(sets[begin])
             groups[members] = len(tokens)
             tokens.append(set_id)
             columns = self._set(set_id)
             if columns is not None and columns.cells:
                 values = reader.floats(starts[members], int(lengths[members[0]]))
                 blocks.append((columns, members, values, []))
+        if len(blocks) > _MANY_SIGNATURES:
+            blocks = self._by_key(blocks)
         if not is_set.all():
             blocks += self._loose(reader, starts, np.flatnonzero(~is_set), groups, tokens)
         return groups, tokens, blocks
+
+    def _by_key(
+        self, blocks: Sequence[tuple[Columns, Ints, Floats, list[list[str]]]]
+    ) -> list[tuple[Columns, Ints, Floats, list[list[str]]]]:
+        """Make a block per key of those whose sets of keys hardly repeat."""
+        kept = [block for block in blocks if len(block[1]) > _HARDLY]
+        apart: dict[str, list[tuple[Ints, Floats]]] = {}
+        for columns, members, values, _ in blocks:
+            if len(members) <= _HARDLY:
+                for column, key in enumerate(columns.keys):
+                    apart.setdefault(key, []).append((members, values[:, column]))
+        for key, parts in apart.items():
+            members = np.concatenate([part for part, _ in parts])
+            numbers = np.concatenate([part for _, part in parts])
+            order = np.argsort(members)
+            one = self._columns([(key, "number")])
+            kept.append((one, members[order], numbers[order, np.newaxis], []))
+        return kept
 
     def _loose(
         self,
@@ -413,13 +440,6 @@ class StreamDecoder:
 
     def _names(self, tokens: Iterable[Token]) -> set[str]:
         return {self._table.keys[key_id] for token in tokens for key_id in self._ids(token)}
-
-
-def _distinct(numbers: Ints) -> list[int]:
-    if len(numbers) and (numbers == numbers[0]).all():
-        return [int(numbers[0])]
-    found: list[int] = np.unique(numbers).tolist()
-    return found
 
 
 def _damage(offset: int, error: Exception) -> DamageError:

@@ -4,8 +4,10 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from runlore.store.embedded.metrics_history import History, HistoryReader
+from runlore.store.embedded.metrics_history import History
 from runlore.store.embedded.metrics_log import refuse_newer
+from runlore.store.embedded.metrics_reader import HistoryReader
+from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_summary import Summary
 
 _KNOWN_SUMMARIES = 4096
@@ -21,9 +23,11 @@ class Histories:
         ConflictError: a newer Runlore wrote one of the files.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sizes: Sizes) -> None:
         self._folder = folder
+        self._sizes = sizes
         self._lock = threading.Lock()
+        self._fresh: list[tuple[int, History]] = []
         self._open: dict[int, History] = {}
         self._summaries: OrderedDict[tuple[int, int], Summary | None] = OrderedDict()
         for path in folder.glob("*.db"):
@@ -61,6 +65,12 @@ class Histories:
                 self._summaries.popitem(last=False)
         return summary
 
+    def opened(self) -> list[tuple[int, History]]:
+        """Return the projects and histories that were opened since this was last asked."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, []
+            return fresh
+
     def close(self) -> None:
         """Close the files."""
         with self._lock:
@@ -73,5 +83,6 @@ class Histories:
 
     def _opened(self, project: int, path: Path) -> History:
         if project not in self._open:
-            self._open[project] = History(path)
+            self._open[project] = History(path, self._sizes)
+            self._fresh.append((project, self._open[project]))
         return self._open[project]

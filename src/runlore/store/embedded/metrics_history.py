@@ -6,8 +6,8 @@ reader who knows which packs count sees exactly one version of everything.
 
 import json
 import logging
-import sqlite3
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +23,17 @@ from runlore.store.embedded.metrics_blob import (
     pack_ints,
     pack_texts,
     seal,
-    unpack_floats,
-    unpack_ints,
-    unpack_texts,
     unseal,
 )
 from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.embedded.metrics_levels import TABLES as TOWER_TABLES
+from runlore.store.embedded.metrics_levels import (
+    Raiser,
+    TowerKey,
+    delete_tower,
+    delete_towers,
+    towers_of,
+)
 from runlore.store.embedded.metrics_log import (
     decode_progress,
     encode_progress,
@@ -36,34 +41,57 @@ from runlore.store.embedded.metrics_log import (
     transaction,
 )
 from runlore.store.embedded.metrics_programs import Progress
+from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader
+from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_summary import Summary
 
 _logger = logging.getLogger(__name__)
 
 _TABLES = """
-CREATE TABLE columns (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, body BLOB) STRICT;
+CREATE TABLE columns (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, body BLOB, digest INTEGER
+) STRICT;
 CREATE TABLE block (
     id INTEGER PRIMARY KEY, run INTEGER, writer INTEGER, columns INTEGER, n INTEGER,
     first_step INTEGER, last_step INTEGER, per_segment INTEGER, born INTEGER, dead INTEGER,
-    frames BLOB
+    frames BLOB, raised INTEGER
 ) STRICT;
 CREATE TABLE segment (id INTEGER PRIMARY KEY, body BLOB) STRICT;
 CREATE TABLE summary (
     writer INTEGER, born INTEGER, run INTEGER, body BLOB, PRIMARY KEY (writer, born)
 ) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
-CREATE INDEX block_run ON block (run);
 CREATE INDEX block_dead ON block (dead) WHERE dead NOT NULL;
-CREATE INDEX columns_run ON columns (run);
 """
-# A segment's id is its block's id shifted by this, plus its number: first numbers, then texts.
-_SEGMENT_BITS = 20
-_FRAME_COLUMNS = 5
+_INDICES = """
+CREATE INDEX block_span ON block (run, last_step, first_step);
+CREATE INDEX block_loose ON block (run, writer, columns) WHERE raised IS NOT 1;
+CREATE INDEX columns_digest ON columns (run, digest);
+"""
+_UPGRADE = (
+    "ALTER TABLE block ADD COLUMN raised INTEGER; DROP INDEX block_run;"
+    "ALTER TABLE columns ADD COLUMN digest INTEGER; DROP INDEX columns_run;"
+    + _INDICES
+    + TOWER_TABLES
+)
 _SEGMENT_VALUES = 8192
-_BLOCK_FRAMES = 8192
-_SMALL_FRAMES = 1024
+_RAISE_VALUES = 2**22
 _IDLE_READERS = 4
 _KNOWN_SETS = 256
+
+
+class Raising(NamedTuple):
+    """A writer whose packed blocks may go into towers.
+
+    Attributes:
+        eras: for each rewind of it, in order, the bytes that had been stored.
+    """
+
+    run: int
+    run_name: str
+    writer: int
+    has_ended: bool
+    eras: Sequence[int]
 
 
 class Packing(NamedTuple):
@@ -76,154 +104,17 @@ class Packing(NamedTuple):
     blocks: Sequence[Block]
 
 
-class BlockRow(NamedTuple):
-    """A packed block as its table has it, without its blobs."""
-
-    id: int
-    writer: int
-    columns: int
-    n: int
-    first_step: int
-    last_step: int
-    per_segment: int
-
-
-class HistoryReader:
-    """Reads blocks in one snapshot; belongs to one thread at a time.
-
-    Args:
-        told: what was named as damaged in a warning, so that it is named once.
-    """
-
-    def __init__(self, path: Path, told: set[str]) -> None:
-        self.path = path
-        self._told = told
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._columns: dict[int, Columns] = {}
-
-    def begin(self) -> None:
-        """Take the snapshot."""
-        self._db.execute("BEGIN")
-        self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
-
-    def end(self) -> None:
-        """Let go of the snapshot."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def blocks(self, run: int, published: int) -> list[BlockRow]:
-        """Return the blocks of a run that count in the given pack."""
-        rows = self._db.execute(
-            "SELECT id, writer, columns, n, first_step, last_step, per_segment FROM block "
-            "WHERE run = ? AND born <= ? AND (dead IS NULL OR dead > ?) ORDER BY id",
-            (run, published, published),
-        )
-        return [BlockRow(*row) for row in rows]
-
-    def columns(self, number: int, run_name: str) -> Columns:
-        """Return a set of columns."""
-        if number not in self._columns:
-            name = self._name(f"columns {number}", run_name)
-            row = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
-            cells = json.loads(unseal(row[0] if row else b"", name))
-            self._columns[number] = Columns([(key, kind) for key, kind in cells])
-        return self._columns[number]
-
-    def frames(self, block: BlockRow, run_name: str) -> Ints:
-        """Return steps, offsets, times, back and late of a block, a row each."""
-        row = self._db.execute("SELECT frames FROM block WHERE id = ?", (block.id,)).fetchone()
-        name = self._name(f"block {block.id}", run_name)
-        return unpack_ints(row[0] if row else b"", _FRAME_COLUMNS, name)
-
-    def numbers(self, block: BlockRow, columns: Columns, first: int, run_name: str) -> Floats:
-        """Return the segment of a block that begins with number column `first`, a row each."""
-        number = first // block.per_segment
-        last = min(first + block.per_segment, len(columns.number_columns))
-        keys = [columns.keys[c] for c in columns.number_columns[first:last]]
-        return unpack_floats(*self._segment(block, number, keys, run_name))
-
-    def texts(self, block: BlockRow, columns: Columns, slot: int, run_name: str) -> list[str]:
-        """Return one text column of a block."""
-        number = _segments(len(columns.number_columns), block.per_segment) + slot
-        key = columns.keys[columns.text_columns[slot]]
-        return unpack_texts(*self._segment(block, number, [key], run_name))
-
-    def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
-        """Return all of a block."""
-        steps, offsets, times, back, late = self.frames(row, run_name)
-        numbers = [
-            self.numbers(row, columns, first, run_name)
-            for first in range(0, len(columns.number_columns), row.per_segment)
-        ]
-        return Block(
-            columns=columns,
-            steps=steps,
-            offsets=offsets,
-            times=times,
-            back=back,
-            late=late,
-            numbers=np.vstack(numbers).T if numbers else np.zeros((row.n, 0)),
-            texts=[
-                self.texts(row, columns, slot, run_name)
-                for slot in range(len(columns.text_columns))
-            ],
-        )
-
-    def summary(self, run: int, writer: int, run_name: str, published: int) -> Summary | None:
-        """Return the summary of what is packed of a writer up to the given pack.
-
-        One that is damaged is counted again from the blocks.
-        """
-        row = self._db.execute(
-            "SELECT body FROM summary WHERE writer = ? AND born <= ? ORDER BY born DESC LIMIT 1",
-            (writer, published),
-        ).fetchone()
-        if row is None:
-            return None
-        try:
-            return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
-        except DamageError as error:
-            self.tell(error)
-        counted = Summary()
-        for block in self.blocks(run, published):
-            if block.writer == writer:
-                counted.fold(self.block(block, self.columns(block.columns, run_name), run_name))
-        return counted
-
-    def tell(self, damage: DamageError) -> None:
-        """Name in a warning, once, what is damaged and can be done without."""
-        if str(damage) not in self._told:
-            self._told.add(str(damage))
-            _logger.warning("%s", damage)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def _segment(
-        self, block: BlockRow, number: int, keys: Sequence[str], run_name: str
-    ) -> tuple[bytes, int, str]:
-        """Return the blob, the length of its columns, and what to call it in an error."""
-        place = (block.id << _SEGMENT_BITS) + number
-        row = self._db.execute("SELECT body FROM segment WHERE id = ?", (place,)).fetchone()
-        named = repr(keys[0]) if len(keys) == 1 else f"{keys[0]!r} to {keys[-1]!r}"
-        name = self._name(f"chunk {number} of block {block.id}, key {named},", run_name)
-        return row[0] if row else b"", block.n, name
-
-    def _name(self, what: str, run_name: str) -> str:
-        return f"{what} of run {run_name} in {str(self.path)!r}"
-
-
 class History:
     """Writes one history file and lends out readers of it.
 
     Only one thread at a time may pack or delete; readers may be borrowed by any.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sizes: Sizes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._db = open_database(path, _TABLES)
+        self._sizes = sizes
+        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADE)
         self._told: set[str] = set()
         self._own = HistoryReader(path, self._told)
         self._sets: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[int, Columns]] = {}
@@ -284,6 +175,36 @@ class History:
         self._dead = dead
         return number, damaged
 
+    def loose_writers(self) -> set[int]:
+        """Return the writers of which enough is packed, but in no tower yet."""
+        rows = self._db.execute(
+            "SELECT writer FROM block WHERE raised IS NOT 1 AND raised IS NULL "
+            "GROUP BY run, writer, columns HAVING sum(n) >= ?",
+            (self._sizes.small_frames,),
+        )
+        return {writer for (writer,) in rows}
+
+    def raise_towers(self, raising: Raising) -> bool:
+        """Add a step's worth of a writer's blocks to its towers; tell whether more is left.
+
+        Only blocks that nothing will be joined with any more, and of as many frames together as
+        are worth it; all of it is one commit.
+        """
+        with self._reading():
+            groups = self._worth_raising(raising)
+            if not groups:
+                return False
+            set_id, blocks = next(iter(groups.items()))
+            most = max(1, _RAISE_VALUES // max(1, self._width(set_id, raising.run_name)))
+            taken = [blocks[0]]
+            for block in blocks[1:]:
+                if sum(one.n for one in taken) + block.n > most:
+                    break
+                taken.append(block)
+            with self._writing():
+                self._raise(raising, set_id, taken)
+        return len(groups) > 1 or len(taken) < len(blocks)
+
     def delete(self, run: int) -> int:
         """Delete all of a run; return the bytes that its blobs took."""
         freed = 0
@@ -291,6 +212,7 @@ class History:
             blocks = self._db.execute("SELECT id FROM block WHERE run = ?", (run,)).fetchall()
             for (block,) in blocks:
                 freed += self._remove(block)
+            freed += delete_towers(self._db, run)
             for table in ("columns", "summary", "applied"):
                 self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._dead = []
@@ -325,7 +247,7 @@ class History:
             self._own.end()
 
     def _remove(self, block: int) -> int:
-        low, high = block << _SEGMENT_BITS, (block + 1) << _SEGMENT_BITS
+        low, high = block << SEGMENT_BITS, (block + 1) << SEGMENT_BITS
         (freed,) = self._db.execute(
             "SELECT ifnull(sum(length(body)), 0) FROM segment WHERE id >= ? AND id < ?",
             (low, high),
@@ -346,18 +268,13 @@ class History:
         by_columns: dict[tuple[tuple[str, str], ...], list[Block]] = {}
         for block in packing.blocks:
             by_columns.setdefault(block.columns.cells, []).append(block)
-        small = {
-            row.columns: row
-            for row in self._own.blocks(packing.run, self.published)
-            if row.writer == packing.writer and row.n < _SMALL_FRAMES
-        }
         dead = []
         for parts in by_columns.values():
             set_id, columns = self._set(packing.run, parts[0].columns)
             whole = joined(columns, parts)
             summary.fold(whole)
-            if set_id in small:
-                old = small[set_id]
+            old = self._own.growing_block(packing.run, packing.writer, set_id)
+            if old is not None and old.n < self._sizes.small_frames:
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
@@ -366,8 +283,9 @@ class History:
                 else:
                     dead.append(old.id)
                     whole = joined(columns, [before, whole])
-            for begin in range(0, len(whole), _BLOCK_FRAMES):
-                self._write(packing, number, set_id, part_of(whole, begin, begin + _BLOCK_FRAMES))
+            size = self._sizes.block_frames
+            for begin in range(0, len(whole), size):
+                self._write(packing, number, set_id, part_of(whole, begin, begin + size))
         self._db.executemany(
             "UPDATE block SET dead = ? WHERE id = ?", [(number, block) for block in dead]
         )
@@ -387,33 +305,98 @@ class History:
         )
         return dead
 
+    def _worth_raising(self, raising: Raising) -> dict[int, list[BlockRow]]:
+        """Return blocks that wait to be raised, by their columns."""
+        sizes = self._sizes
+        groups: dict[int, list[BlockRow]] = {}
+        for block in self._own.waiting_blocks(raising.run, raising.writer):
+            if block.n >= sizes.small_frames or raising.has_ended:
+                groups.setdefault(block.columns, []).append(block)
+        least = sizes.small_frames if raising.has_ended else sizes.raise_frames
+        return {
+            columns: blocks
+            for columns, blocks in groups.items()
+            if sum(block.n for block in blocks) >= least
+        }
+
+    def _width(self, set_id: int, run_name: str) -> int:
+        try:
+            return len(self._own.columns(set_id, run_name).number_columns)
+        except DamageError:
+            return 1
+
+    def _raise(self, raising: Raising, set_id: int, blocks: Sequence[BlockRow]) -> None:
+        frames: list[Ints] = []
+        numbers: list[Floats] = []
+        for block in blocks:
+            raised = 1
+            try:
+                columns = self._own.columns(set_id, raising.run_name)
+                read = self._own.frames(block, raising.run_name)
+                if columns.number_columns:
+                    numbers.append(self._own.all_numbers(block, columns, raising.run_name))
+                    frames.append(read)
+            except DamageError as error:
+                # It stays what it is; whoever reads it is told.
+                self._own.tell(error)
+                raised = 0
+            self._db.execute("UPDATE block SET raised = ? WHERE id = ?", (raised, block.id))
+        if not frames:
+            return
+        steps, offsets, times, back, late = np.hstack(frames)
+        values = np.hstack(numbers)
+        eras = np.searchsorted(np.array(raising.eras), offsets, side="right")
+        points = np.array([steps, offsets - back, times - late])
+        for era in np.unique(eras).tolist():
+            key = TowerKey(raising.run, raising.writer, set_id, era)
+            tower = next((t for t in towers_of(self._db, raising.run) if t.key == key), None)
+            name = f"a tower of run {raising.run_name} in {str(self.path)!r}"
+            raiser = Raiser(self._db, key, len(values), name, self._sizes)
+            inside = eras == era
+            try:
+                raiser.add(tower, points[:, inside], values[:, inside])
+            except DamageError as error:
+                assert tower is not None
+                self._own.tell(error)
+                self._raze(key)
+                return
+
+    def _raze(self, key: TowerKey) -> None:
+        """Give up the towers of some columns of a writer; their blocks will be raised again."""
+        for tower in towers_of(self._db, key.run):
+            if (tower.key.writer, tower.key.columns) == (key.writer, key.columns):
+                delete_tower(self._db, tower.id)
+        self._db.execute(
+            "UPDATE block SET raised = NULL WHERE run = ? AND writer = ? AND columns = ? "
+            "AND raised = 1",
+            key[:3],
+        )
+
     def _set(self, run: int, columns: Columns) -> tuple[int, Columns]:
         """Return the number of a run's set of columns, writing it when it is new."""
         wanted = (run, columns.cells)
         if len(self._sets) > _KNOWN_SETS:
             self._sets.clear()
         if wanted not in self._sets:
-            rows = self._db.execute("SELECT id FROM columns WHERE run = ?", (run,)).fetchall()
-            known = {number for number, _ in self._sets.values()}
-            for (number,) in rows:
-                if number not in known:
-                    try:
-                        found = self._read_columns(number)
-                    except DamageError as error:
-                        self._own.tell(error)
-                        continue
-                    self._sets[(run, found.cells)] = (number, found)
-        if wanted not in self._sets:
-            body = seal(json.dumps(columns.cells).encode())
-            cursor = self._db.execute("INSERT INTO columns (run, body) VALUES (?, ?)", (run, body))
-            assert cursor.lastrowid is not None
-            self._sets[wanted] = (cursor.lastrowid, columns)
+            body = json.dumps(columns.cells).encode()
+            digest = zlib.crc32(body)
+            rows = self._db.execute(
+                "SELECT id, body FROM columns WHERE run = ? AND digest = ?", (run, digest)
+            )
+            for number, known in rows:
+                try:
+                    if unseal(known, f"columns {number} in {str(self.path)!r}") == body:
+                        self._sets[wanted] = (number, columns)
+                except DamageError as error:
+                    self._own.tell(error)
+            if wanted not in self._sets:
+                cursor = self._db.execute(
+                    "INSERT INTO columns (run, body, digest) VALUES (?, ?, ?)",
+                    (run, seal(body), digest),
+                )
+                assert cursor.lastrowid is not None
+                self._sets[wanted] = (cursor.lastrowid, columns)
         return self._sets[wanted]
-
-    def _read_columns(self, number: int) -> Columns:
-        (body,) = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
-        cells = json.loads(unseal(body, f"columns {number} in {str(self.path)!r}"))
-        return Columns([(key, kind) for key, kind in cells])
 
     def _write(self, packing: Packing, number: int, set_id: int, block: Block) -> None:
         n = len(block)
@@ -427,7 +410,7 @@ class History:
             (*owner, *steps, per_segment, number, frames),
         )
         assert cursor.lastrowid is not None
-        base = cursor.lastrowid << _SEGMENT_BITS
+        base = cursor.lastrowid << SEGMENT_BITS
         upright = block.numbers.T
         bodies = [
             pack_floats(upright[first : first + per_segment])
@@ -489,7 +472,3 @@ def part_of(block: Block, begin: int, end: int) -> Block:
         numbers=block.numbers[begin:end],
         texts=[texts[begin:end] for texts in block.texts],
     )
-
-
-def _segments(count: int, per_segment: int) -> int:
-    return -(-count // per_segment)

@@ -19,7 +19,7 @@ from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
 from runlore.store.embedded.metrics_programs import Progress, Token
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TABLES = """
 CREATE TABLE project (id INTEGER PRIMARY KEY, owner TEXT, name TEXT) STRICT;
 CREATE TABLE run (id INTEGER PRIMARY KEY, project INTEGER, name TEXT, deleted INTEGER) STRICT;
@@ -84,8 +84,13 @@ class FolderLock:
         os.close(self._file)
 
 
-def open_database(path: Path, tables: str) -> sqlite3.Connection:
+def open_database(path: Path, tables: str, upgrade: str) -> sqlite3.Connection:
     """Open a database of this store, making it if it is new.
+
+    Args:
+        path: the file.
+        tables: makes a new one.
+        upgrade: makes one of schema version 1 what a new one is.
 
     Raises:
         ConflictError: a newer Runlore wrote it.
@@ -96,12 +101,17 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             refuse_newer(path, version)
+            # Before there are tables, or else a VACUUM is needed.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            if version == 0:
+            if version < SCHEMA_VERSION:
+                script = upgrade if version else tables
                 connection.executescript(
-                    f"BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                    f"BEGIN; {script} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
+            if 0 < version < SCHEMA_VERSION:
+                connection.execute("VACUUM")
         except BaseException:
             connection.close()
             raise
@@ -152,7 +162,7 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.lock = threading.Lock()
         self.path = folder / "log.db"
-        self._db = open_database(self.path, _TABLES)
+        self._db = open_database(self.path, _TABLES, upgrade="")
         (self.last_seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM piece").fetchone()
 
     def commit(self, changes: Changes) -> None:

@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from runlore.errors import DamageError, RunloreError
+from runlore.errors import DamageError, RunloreError, UnavailableError
 from runlore.store.embedded.metrics_histories import Histories
-from runlore.store.embedded.metrics_history import Packing
+from runlore.store.embedded.metrics_history import Packing, Raising
 from runlore.store.embedded.metrics_load import Waker
 from runlore.store.embedded.metrics_log import ALIVE, Log
 from runlore.store.embedded.metrics_tail import PACK_IDLE_S, Memory, TailPiece, Writer, is_due
@@ -56,6 +56,8 @@ class Packer:
         for writer in writers:
             while writer.tail and writer.damage is None:
                 self._pack([writer])
+        while self._raise():
+            pass
         self._forget(at_least=1)
 
     def join(self) -> None:
@@ -77,9 +79,9 @@ class Packer:
                 now_s = time.monotonic()
                 due: dict[int, list[Writer]] = {}
                 for writer in memory.due.values():
-                    if is_due(writer, now_s):
+                    if is_due(writer, now_s, memory.sizes):
                         due.setdefault(writer.run.project, []).append(writer)
-                if not due and not memory.asleep:
+                if not due and not memory.risers and not memory.asleep:
                     memory.changed.wait(_RETRY_S if memory.packed_seqs else PACK_IDLE_S / 4)
             troubles += self._round(due)
             with memory.changed:
@@ -131,6 +133,14 @@ class Packer:
                 if troubles[-1] not in self._told:
                     _logger.exception("a project's history cannot be packed")
         try:
+            self._raise()
+        except RunloreError as error:
+            troubles.append(str(error))
+        except Exception as error:  # the top of the thread, which must live on
+            troubles.append(f"raising towers: {error!r}")
+            if troubles[-1] not in self._told:
+                _logger.exception("towers cannot be raised")
+        try:
             self._forget(at_least=_FORGET_PIECES if due and not troubles else 1)
         except RunloreError as error:
             troubles.append(str(error))
@@ -154,6 +164,44 @@ class Packer:
                 for writer, pieces in taken:
                     if writer.id not in damaged:
                         self._memory.drop_tail(writer, pieces)
+
+    def _raise(self) -> bool:
+        """Move a step's worth of one writer's packed blocks into towers; tell if there was one."""
+        memory = self._memory
+        with self.busy:
+            for project, history in self._histories.opened():
+                loose = history.loose_writers()
+                with memory.changed:
+                    for run in memory.runs.values():
+                        if run.project == project and run.state == ALIVE:
+                            for writer in run.writers.values():
+                                if writer.id in loose:
+                                    memory.risers[writer.id] = writer
+            with memory.changed:
+                if memory.is_closed or not memory.risers:
+                    return False
+                number, writer = next(iter(memory.risers.items()))
+                del memory.risers[number]
+                run = writer.run
+                raising = Raising(
+                    run=run.id,
+                    run_name=str(run.ref),
+                    writer=number,
+                    has_ended=writer.progress.ended_ns is not None
+                    and not writer.tail
+                    and not writer.waiting,
+                    eras=[r.stored[number] for r in run.rewinds if r.stored.get(number, 0) > 0],
+                )
+            try:
+                is_more = self._histories.make(run.project).raise_towers(raising)
+            except UnavailableError:
+                with memory.changed:
+                    memory.risers[number] = writer
+                raise
+            with memory.changed:
+                if is_more and run.state == ALIVE:
+                    memory.risers[number] = writer
+        return True
 
     def _take(self, writers: Sequence[Writer]) -> list[tuple[Writer, list[TailPiece]]]:
         taken: list[tuple[Writer, list[TailPiece]]] = []

@@ -18,9 +18,9 @@ from runlore.store.embedded.metrics_log import (
     decode_progress,
 )
 from runlore.store.embedded.metrics_programs import Progress
+from runlore.store.embedded.metrics_sizes import Sizes
 
 PACK_IDLE_S = 60.0
-_PACK_FRAMES = 4096
 _PACK_BYTES = 4 * 1024 * 1024
 _JOIN_PIECES = 32
 
@@ -43,13 +43,15 @@ class Writer:
     Attributes:
         packed: how far it is packed; None as long as that is only in `saved`.
         waiting: pieces in the log that a start has left there; they come before all others.
+        loose_frames: packed since it was last looked at whether they are worth raising.
         packing_seq: the last piece that a pack has taken; up to it the tail stays as it is.
         damage: why nothing can be added to this writer and its run cannot be read, if so.
     """
 
     __slots__ = (
-        *("_progress", "_saved", "damage", "decoder", "id", "name", "packed", "packing_seq"),
-        *("run", "tail", "tail_bytes", "tail_frames", "touched_s", "waiting"),
+        *("_progress", "_saved", "damage", "decoder", "id", "loose_frames", "name"),
+        *("packed", "packing_seq", "run", "tail", "tail_bytes", "tail_frames", "touched_s"),
+        "waiting",
     )
 
     def __init__(self, number: int, name: str, run: "Run", saved: str | None = None) -> None:
@@ -66,6 +68,7 @@ class Writer:
         self.tail_bytes = 0
         self.touched_s = 0.0
         self.packing_seq = 0
+        self.loose_frames = 0
         self.decoder: StreamDecoder | None = None
         self.damage: str | None = None
 
@@ -127,12 +130,15 @@ class Batch:
 class Memory:
     """Everything that readers see and that waits to be packed; hold `changed` to touch it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         self.changed = threading.Condition(threading.Lock())
+        self.sizes = sizes
         self.runs: dict[RunRef, Run] = {}
         self.asleep: dict[int, Writer] = {}
         """Writers of which pieces wait to be brought back; `metrics_load` does that."""
         self.due: dict[int, Writer] = {}
+        self.risers: dict[int, Writer] = {}
+        """Writers that have packed blocks which may be worth raising into towers."""
         self.tail_bytes = 0
         self.packed_seqs: list[tuple[int, Writer]] = []
         """Pieces that are packed and can be removed from the log."""
@@ -145,7 +151,7 @@ class Memory:
 
     def add_tail(self, writer: Writer, piece: TailPiece) -> None:
         """Show a committed piece to readers, and note that it waits to be packed."""
-        _add_to_tail(writer, piece)
+        _add_to_tail(writer, piece, self.sizes.pack_frames)
         writer.progress = piece.after
         self.tail_bytes += piece.size
         self.due[writer.id] = writer
@@ -171,6 +177,10 @@ class Memory:
         writer.tail_bytes -= size
         writer.packed = pieces[-1].after
         self.tail_bytes -= size
+        writer.loose_frames += sum(piece.frames for piece in pieces)
+        if writer.loose_frames >= self.sizes.raise_frames or writer.progress.ended_ns is not None:
+            writer.loose_frames = 0
+            self.risers[writer.id] = writer
         self.packed_seqs += [(seq, writer) for piece in pieces for seq in piece.seqs]
         if not writer.tail:
             self.due.pop(writer.id, None)
@@ -187,6 +197,7 @@ class Memory:
             self.tail_bytes -= writer.tail_bytes
             self.due.pop(writer.id, None)
             self.asleep.pop(writer.id, None)
+            self.risers.pop(writer.id, None)
             writer.waiting.clear()
             writer.tail = ()
         run.writers, run.rewinds = {}, []
@@ -202,17 +213,17 @@ def tail_piece(seq: int, decoded: Decoded, decoder: StreamDecoder, data: bytes) 
     )
 
 
-def is_due(writer: Writer, now_s: float) -> bool:
+def is_due(writer: Writer, now_s: float, sizes: Sizes) -> bool:
     """Tell whether a writer's tail is worth a pack: long, at its end, or left alone."""
     return bool(writer.tail) and (
-        writer.tail_frames >= _PACK_FRAMES
+        writer.tail_frames >= sizes.pack_frames
         or writer.tail_bytes >= _PACK_BYTES
         or writer.progress.ended_ns is not None
         or now_s - writer.touched_s > PACK_IDLE_S
     )
 
 
-def _add_to_tail(writer: Writer, piece: TailPiece) -> None:
+def _add_to_tail(writer: Writer, piece: TailPiece, most_frames: int) -> None:
     """Add a piece, and join small ones, so that no reader meets thousands of them."""
     tail = [*writer.tail, piece]
     writer.tail_frames += piece.frames
@@ -221,7 +232,7 @@ def _add_to_tail(writer: Writer, piece: TailPiece) -> None:
         last = tail[-_JOIN_PIECES:]
         alike = all(one.rank == last[-1].rank for one in last)
         frames = sum(one.frames for one in last)
-        if not alike or frames > _PACK_FRAMES or last[0].seqs[0] <= writer.packing_seq:
+        if not alike or frames > most_frames or last[0].seqs[0] <= writer.packing_seq:
             break
         tail[-_JOIN_PIECES:] = [_joined_pieces(last)]
     writer.tail = tail

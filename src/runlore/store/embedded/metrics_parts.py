@@ -1,0 +1,92 @@
+"""Some frames of one writer in a snapshot: a packed block or one of the tail."""
+
+import numpy as np
+
+from runlore.core.metric import Value
+from runlore.store.embedded.metrics_blob import Floats, Ints
+from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
+
+
+class Part:
+    """Some frames of one writer: a packed block or one of the tail, decoded as far as asked."""
+
+    def __init__(
+        self, writer: int, columns: Columns, first_step: int, last_step: int, n: int
+    ) -> None:
+        self.writer = writer
+        self.columns = columns
+        self.first_step = first_step
+        self.last_step = last_step
+        self.n = n
+
+    def frames(self) -> Ints:
+        """Return steps, offsets, times, back and late, a row each."""
+        raise NotImplementedError
+
+    def numbers(self, column: int) -> Floats:
+        raise NotImplementedError
+
+    def texts(self, column: int) -> list[str]:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget what was decoded; it will be decoded again if it is asked for."""
+
+    def values(self, column: int) -> list[Value]:
+        """Return one column as values of its kind."""
+        kind = self.columns.kinds[column]
+        if kind == "string":
+            return list(self.texts(column))
+        numbers: list[Value] = self.numbers(column).tolist()
+        return [bool(number) for number in numbers] if kind == "bool" else numbers
+
+
+class TailPart(Part):
+    def __init__(self, writer: int, block: Block) -> None:
+        steps = block.steps
+        super().__init__(writer, block.columns, int(steps.min()), int(steps.max()), len(block))
+        self._block = block
+        self._frames = np.array([steps, block.offsets, block.times, block.back, block.late])
+
+    def frames(self) -> Ints:
+        return self._frames
+
+    def numbers(self, column: int) -> Floats:
+        return self._block.numbers[:, self.columns.slots[column]]
+
+    def texts(self, column: int) -> list[str]:
+        return self._block.texts[self.columns.slots[column]]
+
+
+class PackedPart(Part):
+    def __init__(self, reader: HistoryReader, row: BlockRow, run_name: str) -> None:
+        columns = reader.columns(row.columns, run_name)
+        super().__init__(row.writer, columns, row.first_step, row.last_step, row.n)
+        self._reader, self._row, self._run_name = reader, row, run_name
+        self._frames: Ints | None = None
+        self._segments: dict[int, Floats] = {}
+
+    def frames(self) -> Ints:
+        if self._frames is None:
+            self._frames = self._reader.frames(self._row, self._run_name)
+        return self._frames
+
+    def numbers(self, column: int) -> Floats:
+        slot = self.columns.slots[column]
+        first = slot - slot % self._row.per_segment
+        if first not in self._segments:
+            self._segments[first] = self._reader.numbers(
+                self._row, self.columns, first, self._run_name
+            )
+        found: Floats = self._segments[first][slot - first]
+        return found
+
+    def texts(self, column: int) -> list[str]:
+        slot = self.columns.slots[column]
+        return self._reader.texts(self._row, self.columns, slot, self._run_name)
+
+    def release(self) -> None:
+        """Forget what was decoded."""
+        self._frames = None
+        self._segments = {}

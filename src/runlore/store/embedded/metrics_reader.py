@@ -1,0 +1,232 @@
+"""Reads one history file, in one snapshot: blocks, summaries, towers."""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from runlore.errors import DamageError
+from runlore.store.embedded.metrics_blob import (
+    Floats,
+    Ints,
+    unpack_floats,
+    unpack_ints,
+    unpack_texts,
+    unseal,
+)
+from runlore.store.embedded.metrics_buckets import Buckets
+from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.embedded.metrics_levels import Leaf, Tower, leaves_of, read_leaf, towers_of
+from runlore.store.embedded.metrics_summary import Summary
+
+SEGMENT_BITS = 20
+"""A segment's id is its block's id shifted by this, plus its number: first numbers, then texts."""
+_FRAME_COLUMNS = 5
+_NEVER = 2**62
+_COUNTS = "born <= ? AND (dead IS NULL OR dead > ?)"
+
+_logger = logging.getLogger(__name__)
+
+
+class BlockRow(NamedTuple):
+    """A packed block as its table has it, without its blobs."""
+
+    id: int
+    writer: int
+    columns: int
+    n: int
+    first_step: int
+    last_step: int
+    per_segment: int
+
+
+class HistoryReader:
+    """Reads blocks in one snapshot; belongs to one thread at a time.
+
+    Args:
+        told: what was named as damaged in a warning, so that it is named once.
+    """
+
+    def __init__(self, path: Path, told: set[str]) -> None:
+        self.path = path
+        self._told = told
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._columns: dict[int, Columns] = {}
+
+    def begin(self) -> None:
+        """Take the snapshot."""
+        self._db.execute("BEGIN")
+        self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
+
+    def end(self) -> None:
+        """Let go of the snapshot."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def blocks(
+        self, run: int, published: int, low: int = -_NEVER, high: int = _NEVER
+    ) -> list[BlockRow]:
+        """Return a run's blocks with steps from `low` to before `high`, as of the given pack."""
+        where = f"run = ? AND last_step >= ? AND first_step < ? AND {_COUNTS}"
+        return self._blocks(where, (run, low, high, published, published))
+
+    def loose_blocks(self, run: int, published: int) -> list[BlockRow]:
+        """Return the blocks of a run that no tower holds."""
+        where = f"run = ? AND raised IS NOT 1 AND {_COUNTS}"
+        return self._blocks(where, (run, published, published))
+
+    def growing_block(self, run: int, writer: int, columns: int) -> BlockRow | None:
+        """Return the newest block of a writer with some columns that no tower holds."""
+        found = self._blocks(
+            "run = ? AND writer = ? AND columns = ? AND raised IS NOT 1 AND raised IS NULL "
+            "AND dead IS NULL",
+            (run, writer, columns),
+        )
+        return found[-1] if found else None
+
+    def waiting_blocks(self, run: int, writer: int) -> list[BlockRow]:
+        """Return the blocks of a writer that may go into a tower."""
+        return self._blocks(
+            "run = ? AND writer = ? AND raised IS NOT 1 AND raised IS NULL AND dead IS NULL",
+            (run, writer),
+        )
+
+    def raised_blocks(self, tower: Tower, low: int, high: int) -> list[BlockRow]:
+        """Return the blocks with steps from `low` to before `high` that a tower may hold."""
+        key = tower.key
+        return self._blocks(
+            "run = ? AND last_step >= ? AND first_step < ? AND writer = ? AND columns = ? "
+            "AND raised = 1",
+            (key.run, low, high, key.writer, key.columns),
+        )
+
+    def towers(self, run: int) -> list[Tower]:
+        """Return the towers of a run."""
+        return towers_of(self._db, run)
+
+    def leaves(self, tower: Tower, level: int, first: int, last: int) -> list[tuple[Leaf, bytes]]:
+        """Return the leaves with buckets from number `first` to `last`, and their blobs."""
+        return leaves_of(self._db, tower.id, level, first, last)
+
+    def buckets(
+        self, tower: Tower, found: tuple[Leaf, bytes], slot: int, columns: Columns, run_name: str
+    ) -> Buckets:
+        """Return a leaf with one number column."""
+        leaf, body = found
+        key = columns.keys[columns.number_columns[slot]]
+        name = self._name(f"leaf {leaf.id} of tower {tower.id}, key {key!r},", run_name)
+        count = len(columns.number_columns)
+        return read_leaf(self._db, leaf, body, slot, slot + 1, count, name)
+
+    def columns(self, number: int, run_name: str) -> Columns:
+        """Return a set of columns."""
+        if number not in self._columns:
+            name = self._name(f"columns {number}", run_name)
+            row = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
+            cells = json.loads(unseal(row[0] if row else b"", name))
+            self._columns[number] = Columns([(key, kind) for key, kind in cells])
+        return self._columns[number]
+
+    def frames(self, block: BlockRow, run_name: str) -> Ints:
+        """Return steps, offsets, times, back and late of a block, a row each."""
+        row = self._db.execute("SELECT frames FROM block WHERE id = ?", (block.id,)).fetchone()
+        name = self._name(f"block {block.id}", run_name)
+        return unpack_ints(row[0] if row else b"", _FRAME_COLUMNS, name)
+
+    def numbers(self, block: BlockRow, columns: Columns, first: int, run_name: str) -> Floats:
+        """Return the segment of a block that begins with number column `first`, a row each."""
+        number = first // block.per_segment
+        last = min(first + block.per_segment, len(columns.number_columns))
+        keys = [columns.keys[c] for c in columns.number_columns[first:last]]
+        return unpack_floats(*self._segment(block, number, keys, run_name))
+
+    def all_numbers(self, block: BlockRow, columns: Columns, run_name: str) -> Floats:
+        """Return all number columns of a block, a row each."""
+        count = len(columns.number_columns)
+        if count == 0:
+            return np.zeros((0, block.n))
+        firsts = range(0, count, block.per_segment)
+        return np.vstack([self.numbers(block, columns, first, run_name) for first in firsts])
+
+    def texts(self, block: BlockRow, columns: Columns, slot: int, run_name: str) -> list[str]:
+        """Return one text column of a block."""
+        number = _segments(len(columns.number_columns), block.per_segment) + slot
+        key = columns.keys[columns.text_columns[slot]]
+        return unpack_texts(*self._segment(block, number, [key], run_name))
+
+    def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
+        """Return all of a block."""
+        steps, offsets, times, back, late = self.frames(row, run_name)
+        return Block(
+            columns=columns,
+            steps=steps,
+            offsets=offsets,
+            times=times,
+            back=back,
+            late=late,
+            numbers=self.all_numbers(row, columns, run_name).T,
+            texts=[
+                self.texts(row, columns, slot, run_name)
+                for slot in range(len(columns.text_columns))
+            ],
+        )
+
+    def summary(self, run: int, writer: int, run_name: str, published: int) -> Summary | None:
+        """Return the summary of what is packed of a writer up to the given pack.
+
+        One that is damaged is counted again from the blocks.
+        """
+        row = self._db.execute(
+            "SELECT body FROM summary WHERE writer = ? AND born <= ? ORDER BY born DESC LIMIT 1",
+            (writer, published),
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
+        except DamageError as error:
+            self.tell(error)
+        counted = Summary()
+        for block in self.blocks(run, published):
+            if block.writer == writer:
+                counted.fold(self.block(block, self.columns(block.columns, run_name), run_name))
+        return counted
+
+    def tell(self, damage: DamageError) -> None:
+        """Name in a warning, once, what is damaged and can be done without."""
+        if str(damage) not in self._told:
+            self._told.add(str(damage))
+            _logger.warning("%s", damage)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _blocks(self, where: str, values: Sequence[int]) -> list[BlockRow]:
+        rows = self._db.execute(
+            "SELECT id, writer, columns, n, first_step, last_step, per_segment FROM block "
+            f"WHERE {where} ORDER BY id",
+            values,
+        )
+        return [BlockRow(*row) for row in rows]
+
+    def _segment(
+        self, block: BlockRow, number: int, keys: Sequence[str], run_name: str
+    ) -> tuple[bytes, int, str]:
+        """Return the blob, the length of its columns, and what to call it in an error."""
+        place = (block.id << SEGMENT_BITS) + number
+        row = self._db.execute("SELECT body FROM segment WHERE id = ?", (place,)).fetchone()
+        named = repr(keys[0]) if len(keys) == 1 else f"{keys[0]!r} to {keys[-1]!r}"
+        name = self._name(f"chunk {number} of block {block.id}, key {named},", run_name)
+        return row[0] if row else b"", block.n, name
+
+    def _name(self, what: str, run_name: str) -> str:
+        return f"{what} of run {run_name} in {str(self.path)!r}"
+
+
+def _segments(count: int, per_segment: int) -> int:
+    return -(-count // per_segment)
