@@ -332,6 +332,26 @@ def test_a_narrow_page_has_no_sideways_scroll(seeded: Server, open_page: OpenPag
     expect(page.get_by_label("Search runs")).to_be_visible()
 
 
+def test_a_page_asks_for_its_lists_while_its_script_is_on_the_way(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/")
+    expect(page.get_by_role("link", name="digits")).to_be_visible(timeout=20_000)
+    for place in ("local/digits", "local/digits?smooth=5"):
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.goto(f"{seeded.url}/{place}")
+        _drawn(page, "train/loss", 4)
+        script = next(index for index, url in enumerate(asked) if url.endswith(".js"))
+        promised = page.locator("link[rel=preload][href^='/api/']")
+        urls = [f"{seeded.url}{link.get_attribute('href')}" for link in promised.all()]
+        assert len(urls) == 2
+        for url in urls:
+            # Once for the document, and once more when the live stream stands.
+            assert 1 <= asked.count(url) <= 2, asked
+            assert asked.index(url) > script
+
+
 @pytest.fixture
 def relay(seeded: Server) -> Iterator[Relay]:
     with Relay(seeded.url) as relay:

@@ -29,14 +29,12 @@ followLive(client, live);
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");
-void live.settled.then(() => {
-  createRoot(root).render(
-    <QueryClientProvider client={client}>
-      <LiveProvider value={live}>
-        <CommandProvider>
-          <RouterProvider router={router} />
-        </CommandProvider>
-      </LiveProvider>
-    </QueryClientProvider>,
-  );
-});
+createRoot(root).render(
+  <QueryClientProvider client={client}>
+    <LiveProvider value={live}>
+      <CommandProvider>
+        <RouterProvider router={router} />
+      </CommandProvider>
+    </LiveProvider>
+  </QueryClientProvider>,
+);

@@ -10,6 +10,9 @@ import { Icon, LongName, Num } from "../../ui/parts";
 import { leafOf, prefixOf } from "./sections";
 import { type PanelInput, PanelSource } from "./source";
 
+/** What a chart leaves of a panel to its plot, nearly: the axis takes the rest. */
+const AXIS_PX = 54;
+
 interface PanelProps {
   readonly metric: string;
   readonly input: PanelInput;
@@ -36,7 +39,9 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     if (frame.current === null) return;
     const observer = new IntersectionObserver(
       (entries) => {
-        const isInSight = entries.at(-1)?.isIntersecting ?? false;
+        const seen = entries.at(-1);
+        const isInSight = seen?.isIntersecting ?? false;
+        source.foresee((seen?.boundingClientRect.width ?? 0) - AXIS_PX);
         source.setInSight(isInSight);
         if (isInSight) setSeen(true);
       },

@@ -82,6 +82,11 @@ export class PanelSource {
     this.#renew();
   };
 
+  /** The width that the plot will have, nearly: its series are asked for while it is made. */
+  foresee(pixels: number): void {
+    if (this.#width === 0 && pixels > 0) this.#width = pixels;
+  }
+
   readonly setBeyond = (beyond: number): void => { this.#setStatus({ ...this.#status, beyond }); };
 
   setInput(input: PanelInput): void {
