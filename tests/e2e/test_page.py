@@ -337,9 +337,10 @@ def test_a_page_asks_for_its_lists_while_its_script_is_on_the_way(
 ) -> None:
     page = open_page(f"{seeded.url}/")
     expect(page.get_by_role("link", name="digits")).to_be_visible(timeout=20_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     for place in ("local/digits", "local/digits?smooth=5"):
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        asked.clear()
         page.goto(f"{seeded.url}/{place}")
         _drawn(page, "train/loss", 4)
         script = next(index for index, url in enumerate(asked) if url.endswith(".js"))

@@ -53,7 +53,7 @@ export class PanelSource {
   readonly read = (): ChartContent => {
     this.#content ??= {
       lines: this.#input.runs.flatMap((run) => {
-        const series = this.#store.read(this.#key, run.id, this.#buckets());
+        const series = this.#store.read(this.#key, run.id, this.#buckets(), widened(this.#input.range));
         return series === null ? [] : [{ ...run, buckets: series.columns }];
       }),
       options: this.#input.options,
