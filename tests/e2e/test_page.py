@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
+from runlore.core.run import run_ref
+from runlore.testing.spools import SpoolBuilder
 from tests.e2e.conftest import OpenPage, Server
 from tests.e2e.relay import Relay
+from tests.e2e.spools import send
 
 # In the picture of the lines, the columns whose upper part holds ink; both as shares.
 _INK_ABOVE = """([metric, depth]) => {
@@ -312,6 +315,28 @@ def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: O
     expect(page.locator(".run-state.is-running")).to_have_count(0, timeout=20_000)
     assert asked
     assert all(runs == ["growing"] for runs in asked)
+
+
+def test_what_grows_before_the_live_stream_stands_is_shown_when_it_does(
+    server: Server, open_page: OpenPage
+) -> None:
+    builder = SpoolBuilder(run_ref("local", "p", "run"))
+    builder.log({"loss": 1.0}, step=0)
+    send(server.url, builder)
+    sent = len(builder.frames)
+    page = open_page("about:blank")
+    # Without shared workers the page holds the stream itself, where it can be held up.
+    page.add_init_script("delete globalThis.SharedWorker")
+    held: list[Route] = []
+    page.route("**/api/v1/live", lambda route: held.append(route))
+    page.goto(f"{server.url}/local/p/runs/run")
+    expect(page.locator(".panel-head .num")).to_have_text("1", timeout=20_000)
+
+    builder.log({"loss": 99.0}, step=1)
+    send(server.url, builder, first=sent)
+    held[0].continue_()
+
+    expect(page.locator(".panel-head .num")).to_have_text("99", timeout=20_000)
 
 
 def test_an_unknown_project_and_run_say_what_to_do(seeded: Server, open_page: OpenPage) -> None:
