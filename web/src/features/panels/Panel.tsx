@@ -1,5 +1,5 @@
 /** One chart with its title; out of sight it neither fetches nor draws. */
-import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
@@ -12,6 +12,8 @@ import { type PanelInput, PanelSource } from "./source";
 
 /** What a chart leaves of a panel to its plot, nearly: the axis takes the rest. */
 const AXIS_PX = 54;
+/** A panel this near to the window counts as in sight: it is ready when it comes. */
+const NEAR_PX = 160;
 
 interface PanelProps {
   readonly metric: string;
@@ -35,19 +37,25 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
   useEffect(() => {
     source.setInput(isWhole && yRange === "auto" ? { ...input, options: { ...input.options, yRange: "full" } } : input);
   }, [source, input, isWhole, yRange]);
-  useEffect(() => {
-    if (frame.current === null) return;
+  useLayoutEffect(() => {
+    const element = frame.current;
+    if (element === null) return;
+    const look = (isInSight: boolean): void => {
+      source.setInSight(isInSight);
+      if (isInSight) setSeen(true);
+    };
+    // The observer speaks when the frame is painted; series may be on their way by then. Behind
+    // this task the page has chosen its columns.
+    queueMicrotask(() => {
+      const { top, bottom, width } = element.getBoundingClientRect();
+      source.foresee(width - AXIS_PX);
+      if (element.isConnected && top < innerHeight + NEAR_PX && bottom > -NEAR_PX) look(true);
+    });
     const observer = new IntersectionObserver(
-      (entries) => {
-        const seen = entries.at(-1);
-        const isInSight = seen?.isIntersecting ?? false;
-        source.foresee((seen?.boundingClientRect.width ?? 0) - AXIS_PX);
-        source.setInSight(isInSight);
-        if (isInSight) setSeen(true);
-      },
-      { rootMargin: "160px" },
+      (entries) => { look(entries.at(-1)?.isIntersecting ?? false); },
+      { rootMargin: `${String(NEAR_PX)}px` },
     );
-    observer.observe(frame.current);
+    observer.observe(element);
     return () => {
       observer.disconnect();
       source.close();
