@@ -97,6 +97,7 @@ FIGURES = (
         without=_NO_PEERS,
     ),
     Figure("logged to visible, p99", "page", r"to visible, p50/p99 +\d+ / (\d+) ms", 1000, "ms"),
+    Figure("charts 50 ms away, cold", "page", r"ms away, 8 runs +, drawn +(\d+) ms", 700, "ms"),
     Figure("1000 lines: pointer move, CPU", "page", r"1 panel , move +([\d.]+) ms", 16, "ms"),
     Figure("1000 lines: zoom, CPU", "page", r"1 panel , zoom +([\d.]+) ms", 150, "ms"),
     Figure("server CPU per point", "server", r"point, CPU until idle +([\d.]+) us", 1, "us"),

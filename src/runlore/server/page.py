@@ -1,11 +1,14 @@
 """Serves the built page: its files, and its first document for every address of the page."""
 
 import mimetypes
+import re
 from asyncio import to_thread
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
-from litestar import Response, get
+from litestar import Request, Response, get
+from litestar.datastructures import State
 
 from runlore.core.run import RESERVED_OWNERS
 from runlore.errors import NotFoundError
@@ -13,6 +16,8 @@ from runlore.errors import NotFoundError
 PAGE_FOLDER = Path(__file__).parent / "page"
 
 _FOREVER = "public, max-age=31536000, immutable"
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_EARLY_PROJECTS = ("/api/v1/projects",)
 _PAGES = frozenset(("settings",))
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
@@ -37,12 +42,21 @@ class PageFiles:
         self._folder = folder
         self._prefix = prefix
 
-    def document(self) -> bytes | None:
-        """Return the first document, None without one: it names its files from the root on."""
+    def document(self, early: Sequence[str] = ()) -> bytes | None:
+        """Return the first document, None without one: it names its files from the root on.
+
+        Args:
+            early: addresses of the API that the browser fetches before the page's script asks.
+        """
         index = self.find("index.html")
         if index is None:
             return None
-        return index.read_bytes().replace(b'="./', f'="{quote(self._prefix)}/'.encode())
+        # Behind the script in the document: that one takes the connection that stands already.
+        links = "".join(
+            f'<link rel="preload" as="fetch" crossorigin href=".{path}">' for path in early
+        )
+        body = index.read_bytes().replace(b"</head>", f"{links}</head>".encode(), 1)
+        return body.replace(b'="./', f'="{quote(self._prefix)}/'.encode())
 
     def find(self, path: str) -> Path | None:
         """Return the file that a path names, or None; nothing outside the folder is found."""
@@ -54,11 +68,13 @@ class PageFiles:
 @get("/", include_in_schema=False)
 async def show_first_page(page: PageFiles) -> Response[bytes]:
     """Answer with the page."""
-    return await to_thread(_document, page)
+    return await to_thread(_document, page, _EARLY_PROJECTS)
 
 
 @get("/{path:path}", include_in_schema=False)
-async def show_page(page: PageFiles, path: str) -> Response[bytes]:
+async def show_page(
+    page: PageFiles, path: str, request: Request[object, object, State]
+) -> Response[bytes]:
     """Answer with a file of the page, or with the page itself for its own addresses."""
     name = path.strip("/")
     first = name.partition("/")[0]
@@ -73,7 +89,29 @@ async def show_page(page: PageFiles, path: str) -> Response[bytes]:
         return _file(await to_thread(file.read_bytes), kind, caching)
     if first == "assets":
         raise NotFoundError(f"the page has no file '/{name}'; reload the page")
-    return await to_thread(_document, page)
+    return await to_thread(_document, page, early_questions(name, request.url.query))
+
+
+def early_questions(name: str, query: str) -> tuple[str, ...]:
+    """Return what the page at an address asks for first, so that a browser asks at once.
+
+    The page itself would ask when its script has come and run, some round trips later. A search
+    asks for other runs; what the page does not ask for as it stands here is asked for in vain.
+    """
+    parts = name.split("/")
+    if not all(_NAME.fullmatch(part) for part in parts):
+        return ()
+    match parts:
+        case [owner, project]:
+            keys = f"/api/v1/projects/{owner}/{project}/keys"
+            runs = f"/api/v1/projects/{owner}/{project}/runs?limit=200"
+            is_searched = {"q", "state"} & set(parse_qs(query))
+            return (keys,) if is_searched else (keys, runs)
+        case [owner, project, "runs", run]:
+            path = f"/api/v1/projects/{owner}/{project}"
+            return (f"{path}/keys", f"{path}/runs/{run}")
+        case _:
+            return ()
 
 
 def login_page(action: str, *, is_wrong: bool = False) -> bytes:
@@ -98,8 +136,8 @@ def _unbuilt_page() -> bytes:
     ).encode()
 
 
-def _document(page: PageFiles) -> Response[bytes]:
-    return _file(page.document() or _unbuilt_page(), "text/html", "no-cache")
+def _document(page: PageFiles, early: tuple[str, ...]) -> Response[bytes]:
+    return _file(page.document(early) or _unbuilt_page(), "text/html", "no-cache")
 
 
 def _file(body: bytes, kind: str, caching: str) -> Response[bytes]:

@@ -33,14 +33,12 @@ if (!`${location.pathname}/`.startsWith(`${PREFIX}/`)) location.replace(PREFIX +
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");
-void live.settled.then(() => {
-  createRoot(root).render(
-    <QueryClientProvider client={client}>
-      <LiveProvider value={live}>
-        <CommandProvider>
-          <RouterProvider router={router} />
-        </CommandProvider>
-      </LiveProvider>
-    </QueryClientProvider>,
-  );
-});
+createRoot(root).render(
+  <QueryClientProvider client={client}>
+    <LiveProvider value={live}>
+      <CommandProvider>
+        <RouterProvider router={router} />
+      </CommandProvider>
+    </LiveProvider>
+  </QueryClientProvider>,
+);
