@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runlore.core.axis import STEP, Axis
 from runlore.core.metric import Kind, Value
 from runlore.core.run import RunRef
 
@@ -53,6 +54,22 @@ class KeySummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class XColumns:
+    """Where the buckets of a series lie on another axis than the step; float64.
+
+    For wall times, in seconds since 1970, the least, the greatest and that of the last point. For
+    another key, those of its numbers at the bucket's steps, the finite ones; `last` is its last
+    number there, or the greatest where that is not finite, and NaN stands where none is finite.
+    A bucket without a number of the key stands at the `last` of the bucket before it that has
+    one, inside the range.
+    """
+
+    min: Floats
+    max: Floats
+    last: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """The history of one key of one run in buckets, as docs/design/http-api.md defines them.
 
@@ -75,6 +92,7 @@ class Series:
     nan: Floats
     posinf: Floats
     neginf: Floats
+    x: XColumns | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +158,12 @@ class MetricStore(Protocol):
         buckets: int,
         start: int | None = None,
         stop: int | None = None,
+        axis: Axis = STEP,
     ) -> list[Series]:
         """Return the numbers of each run and key, from step `start` up to before `stop`.
 
         By run, then by key, in the order asked for; what has no such points gives no series.
+        Buckets are by step whatever the axis; one other than the step adds `x` to each series.
 
         Raises:
             UsageError: `buckets` is less than 2 (a bucket never spans steps -1 and 0).

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from runlore.core.axis import STEP, Axis
 from runlore.core.run import RunRef
 from runlore.errors import DeletedError
 from runlore.store.metrics import (
@@ -292,6 +293,10 @@ def assert_same_series(found: Sequence[Series], expected: Sequence[Series]) -> N
         scale = np.fmax(np.abs(other.min), np.abs(other.max))
         close = np.abs(one.mean - other.mean) <= 1e-9 * scale
         assert (close | (np.isnan(one.mean) & np.isnan(other.mean))).all()
+        assert (one.x is None) == (other.x is None)
+        if one.x is not None and other.x is not None:
+            for name in ("min", "max", "last"):
+                np.testing.assert_array_equal(getattr(one.x, name), getattr(other.x, name), name)
 
 
 class MetricStoreAgainstReference(StoreContract):
@@ -369,9 +374,10 @@ class MetricStoreAgainstReference(StoreContract):
         buckets = data.draw(st.integers(2, 12))
         start, stop = data.draw(st.none() | any_steps), data.draw(st.none() | any_steps)
         keys = data.draw(st.lists(st.sampled_from(KEYS), max_size=4, unique=True))
+        axis = data.draw(st.sampled_from([STEP, Axis(kind="time"), Axis(kind="key", key="acc")]))
         assert_same_series(
-            store.series([run], KEYS, buckets=buckets, start=start, stop=stop),
-            reference.series([run], KEYS, buckets=buckets, start=start, stop=stop),
+            store.series([run], KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
+            reference.series([run], KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
         )
         assert comparable_rows(
             store.rows(run, keys=keys, start=start, stop=stop)

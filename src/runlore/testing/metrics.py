@@ -4,16 +4,17 @@ import math
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
+from runlore.core.axis import STEP, Axis
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value, kind_of
 from runlore.core.run import RunRef
 from runlore.errors import ConflictError, DamageError, DeletedError, UsageError
-from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
+from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored, XColumns
 from runlore.wire import spool
 
 _ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
@@ -93,6 +94,7 @@ class ReferenceMetricStore:
         buckets: int,
         start: int | None = None,
         stop: int | None = None,
+        axis: Axis = STEP,
     ) -> list[Series]:
         """Bucket the numbers of each run and key."""
         if buckets < 2:
@@ -104,7 +106,9 @@ class ReferenceMetricStore:
                 for key in keys:
                     of_key = [point for point in points if point.key == key]
                     if of_key:
-                        found.append(_series(run, key, of_key, buckets))
+                        series, groups = _series(run, key, of_key, buckets)
+                        x = _x_columns(axis, series.width, groups, points)
+                        found.append(replace(series, x=x))
         return found
 
     def rows(
@@ -339,7 +343,36 @@ def _number(point: _Point) -> float | None:
     return None if isinstance(point.value, str) else float(point.value)
 
 
-def _series(run: RunRef, key: str, points: Sequence[_Point], buckets: int) -> Series:
+def _x_columns(
+    axis: Axis, width: int, groups: Sequence[Sequence[_Point]], points: Sequence[_Point]
+) -> XColumns | None:
+    """Place buckets, given as their points, by another axis; `points` are all of the range."""
+    if axis.kind == "step":
+        return None
+    found: list[tuple[float, float, float]] = []
+    for group in groups:
+        if axis.kind == "time":
+            times = [point.row_time_ns / 1e9 for point in group]
+            found.append((min(times), max(times), times[-1]))
+            continue
+        bucket = group[0].step // max(width, 1)
+        known: dict[int, list[float]] = {}
+        for point in points:
+            if point.key == axis.key and point.step // max(width, 1) <= bucket:
+                number = _number(point)
+                assert number is not None
+                known.setdefault(point.step // max(width, 1), []).append(number)
+        at, values = max(known.items(), default=(bucket, [math.nan]))
+        finite = [value for value in values if math.isfinite(value)] or [math.nan]
+        last = values[-1] if math.isfinite(values[-1]) else max(finite)
+        found.append((min(finite), max(finite), last) if at == bucket else (last, last, last))
+    low, high, last = np.array(found, dtype=np.float64).T
+    return XColumns(min=low, max=high, last=last)
+
+
+def _series(
+    run: RunRef, key: str, points: Sequence[_Point], buckets: int
+) -> tuple[Series, list[list[_Point]]]:
     groups = [[point] for point in points]
     width = 0
     while len(groups) > buckets:
@@ -352,7 +385,7 @@ def _series(run: RunRef, key: str, points: Sequence[_Point], buckets: int) -> Se
     names = ("step", "step_last", "count", "min", "max", "mean", "last", "nan", "posinf", "neginf")
     step, step_last, count, low, high, mean, last, nan, posinf, neginf = columns
     assert len(columns) == len(names)
-    return Series(
+    series = Series(
         run=run,
         key=key,
         width=width,
@@ -368,6 +401,7 @@ def _series(run: RunRef, key: str, points: Sequence[_Point], buckets: int) -> Se
         posinf=posinf,
         neginf=neginf,
     )
+    return series, groups
 
 
 def _bucket(points: Sequence[_Point]) -> list[float]:

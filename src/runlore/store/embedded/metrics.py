@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from runlore.core.axis import STEP, Axis
 from runlore.core.run import RunRef
 from runlore.errors import (
     ConflictError,
@@ -124,6 +125,7 @@ class EmbeddedMetricStore:
         buckets: int,
         start: int | None = None,
         stop: int | None = None,
+        axis: Axis = STEP,
     ) -> list[Series]:
         """Bucket the numbers of each run and key."""
         if buckets < 2:
@@ -133,7 +135,7 @@ class EmbeddedMetricStore:
             with self._view(run) as view:
                 if view is not None:
                     answers = SeriesAnswers(Snapshot(view))
-                    found += [answers.series(key, buckets, start, stop) for key in keys]
+                    found += [answers.series(key, buckets, start, stop, axis) for key in keys]
         return [series for series in found if series is not None]
 
     def rows(

@@ -5,10 +5,13 @@ points alone where a range holds few of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from runlore.core.axis import Axis
+from runlore.core.metric import Kind
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import Floats, Ints
 from runlore.store.embedded.metrics_buckets import (
@@ -19,6 +22,8 @@ from runlore.store.embedded.metrics_buckets import (
     LAST,
     LOW,
     MEAN,
+    TIME_LAST,
+    TIME_MIN,
     Buckets,
     aggregated,
     combined,
@@ -29,7 +34,7 @@ from runlore.store.embedded.metrics_buckets import (
 from runlore.store.embedded.metrics_levels import Level, Tower
 from runlore.store.embedded.metrics_parts import Part
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
-from runlore.store.metrics import Series
+from runlore.store.metrics import Series, XColumns
 
 
 class _Points(NamedTuple):
@@ -72,14 +77,24 @@ class SeriesAnswers:
         self._towers = [] if reader is None else reader.towers(snapshot.view.id)
         self._name = str(snapshot.view.ref)
 
-    def series(self, key: str, buckets: int, start: int | None, stop: int | None) -> Series | None:
+    def series(
+        self, key: str, buckets: int, start: int | None, stop: int | None, axis: Axis
+    ) -> Series | None:
         """Bucket the numbers of a key; None without any."""
         low = -NEVER if start is None else start
         high = NEVER if stop is None else stop
+        found = self._series(key, buckets, low, high, has_times=axis.kind == "time")
+        if found is None or axis.key is None:
+            return found
+        return replace(found, x=self._placed(axis.key, found, low, high))
+
+    def _series(
+        self, key: str, buckets: int, low: int, high: int, *, has_times: bool
+    ) -> Series | None:
         towers = self._clipped(key, low, high)
         if towers:
             try:
-                found = self._from_towers(key, towers, buckets, low, high)
+                found = self._from_towers(key, towers, buckets, low, high, has_times)
             except DamageError as error:
                 # The points are there, too: it takes longer, until the tower is built again.
                 assert self._view.reader is not None
@@ -90,7 +105,7 @@ class SeriesAnswers:
         points = self._points(key, self._snapshot.parts(low, high), low, high)
         if not len(points.steps):
             return None
-        return self._from_points(key, points, buckets)
+        return self._from_points(key, points, buckets, has_times)
 
     def _clipped(self, key: str, low: int, high: int) -> list[_Clipped]:
         """Return the towers that hold numbers of a key which count in a range."""
@@ -114,7 +129,13 @@ class SeriesAnswers:
         return found
 
     def _from_towers(
-        self, key: str, towers: Sequence[_Clipped], buckets: int, low: int, high: int
+        self,
+        key: str,
+        towers: Sequence[_Clipped],
+        buckets: int,
+        low: int,
+        high: int,
+        has_times: bool,
     ) -> Series | None:
         """Answer from the coarsest level that has enough buckets; None where points answer."""
         loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
@@ -130,9 +151,9 @@ class SeriesAnswers:
             whole = combined(level, parts, ranks)
             if len(whole) > buckets:
                 level = level_for(whole.shared[FIRST], buckets)
-                return self._shown(key, level, combined(level, [whole]))
+                return self._shown(key, level, combined(level, [whole]), has_times)
             if halves_of(level, whole) > buckets:
-                return self._shown(key, level, whole)
+                return self._shown(key, level, whole, has_times)
         return None
 
     def _gathered(
@@ -237,10 +258,10 @@ class SeriesAnswers:
         inside = np.searchsorted(np.array(borders), offsets, side="right") == era
         return np.flatnonzero(inside) if live is None else live[inside[live]]
 
-    def _from_points(self, key: str, points: _Points, buckets: int) -> Series:
+    def _from_points(self, key: str, points: _Points, buckets: int, has_times: bool) -> Series:
         if len(points.steps) > buckets:
             level = level_for(points.steps, buckets)
-            return self._shown(key, level, _aggregated(level, points))
+            return self._shown(key, level, _aggregated(level, points), has_times)
         values = points.values
         finite = np.isfinite(values)
         known = values if finite.all() else np.where(finite, values, np.nan)
@@ -261,9 +282,10 @@ class SeriesAnswers:
             nan=nothing if finite.all() else np.isnan(values).astype(np.float64),
             posinf=nothing if finite.all() else np.isposinf(values).astype(np.float64),
             neginf=nothing if finite.all() else np.isneginf(values).astype(np.float64),
+            x=_times(points.times, points.times, points.times) if has_times else None,
         )
 
-    def _shown(self, key: str, level: int, buckets: Buckets) -> Series:
+    def _shown(self, key: str, level: int, buckets: Buckets, has_times: bool) -> Series:
         shared, values = buckets.shared, buckets.values[:, 0]
         counts = shared[COUNT].astype(np.float64)
         low, high, mean = values[LOW], values[HIGH], values[MEAN]
@@ -288,7 +310,82 @@ class SeriesAnswers:
             nan=nan,
             posinf=posinf,
             neginf=neginf,
+            x=_times(*shared[TIME_MIN : TIME_LAST + 1]) if has_times else None,
         )
+
+    def _placed(self, key: str, series: Series, low: int, high: int) -> XColumns:
+        """Place the buckets of a series by another key."""
+        level = max(series.width.bit_length() - 1, 0)
+        steps = series.step.astype(np.int64)
+        if series.width:
+            whole = self._all(key, level, low, high)
+        else:
+            spans = [
+                (part, *span)
+                for part in self._snapshot.parts(low, high)
+                if key in part.columns.place and (span := self._span(part, key, low, high))
+            ]
+            parts = _around(spans, steps)
+            points = self._points(key, parts, low, high)
+            whole = _aggregated(level, points) if len(points.steps) else None
+        nowhere = np.full(len(steps), np.nan)
+        if whole is None:
+            return XColumns(min=nowhere, max=nowhere, last=nowhere)
+        values = whole.values[:, 0]
+        good = values[LOW] <= values[HIGH]
+        low_x, high_x, last = np.where(good, values[[LOW, HIGH, FINAL]], np.nan)
+        last = np.where(np.isfinite(last), last, high_x)
+        # The bucket itself, or the nearest before it.
+        ids = whole.shared[FIRST] >> level
+        at = np.searchsorted(ids, steps >> level, side="right") - 1
+        known, at = at >= 0, np.maximum(at, 0)
+        inside = known & (ids[at] == steps >> level)
+        last = np.where(known, last[at], np.nan)
+        return XColumns(
+            min=np.where(inside, low_x[at], last),
+            max=np.where(inside, high_x[at], last),
+            last=last,
+        )
+
+    def _span(self, part: Part, key: str, low: int, high: int) -> tuple[int, int] | None:
+        """Return the first and the last step of a part's points of a key that count."""
+        live = self._snapshot.live(part, key, low, high)
+        if live is None:
+            return part.first_step, part.last_step
+        steps = part.frames()[0][live]
+        return (int(steps.min()), int(steps.max())) if len(steps) else None
+
+    def _all(self, key: str, level: int, low: int, high: int) -> Buckets | None:
+        """Return all that counts of a key in buckets of 2**level steps, however many."""
+        loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
+        try:
+            parts, ranks = self._gathered(key, level, self._clipped(key, low, high), loose)
+        except DamageError as error:
+            assert self._view.reader is not None
+            self._view.reader.tell(error)
+            points = self._points(key, self._snapshot.parts(low, high), low, high)
+            return _aggregated(level, points) if len(points.steps) else None
+        return combined(level, parts, ranks) if parts else None
+
+
+def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
+    """Return the parts with points at some steps or, of each writer and columns, before them."""
+    firsts = np.array([first for _, first, _ in spans], dtype=np.int64)
+    lasts = np.array([last for _, _, last in spans], dtype=np.int64)
+    wanted = np.searchsorted(steps, firsts) < np.searchsorted(steps, lasts, side="right")
+    groups: dict[tuple[int, tuple[tuple[str, Kind], ...]], list[int]] = {}
+    for number, (part, _, _) in enumerate(spans):
+        groups.setdefault((part.writer, part.columns.cells), []).append(number)
+    for members in groups.values():
+        places = np.array(members)
+        places = places[np.argsort(lasts[places], kind="stable")]
+        before = np.searchsorted(lasts[places], steps, side="right") - 1
+        wanted[places[before[before >= 0]]] = True
+    return [spans[number][0] for number in np.flatnonzero(wanted).tolist()]
+
+
+def _times(low: Ints, high: Ints, last: Ints) -> XColumns:
+    return XColumns(min=low / 1e9, max=high / 1e9, last=last / 1e9)
 
 
 def _aggregated(level: int, points: _Points) -> Buckets:
