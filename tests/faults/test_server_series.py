@@ -160,3 +160,26 @@ def test_unknown_runs_and_keys_and_nothing_at_all_have_no_series(server: ServerP
     assert named(ask(server, runs=["r0", "nobody"], keys=["nothing", "train/note"]), "key") == []
     assert named(ask(server, runs=["r0"]), "key") == []
     assert named(ask(server), "key") == []
+
+
+def test_buckets_lie_on_another_axis(server: ServerProcess) -> None:
+    builder = SpoolBuilder(RunRef("local", "digits", "timed"), started_ns=10**18)
+    for step in range(4):
+        builder.log({"loss": 1.0, "epoch": step / 2}, step=step, time_ns=10**18 + step * 10**9)
+    assert server.send_spool(builder).status == 200
+    expected = {
+        "time": [1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3],
+        "relative": [0, 1, 2, 3],
+        "key": [0, 0.5, 1, 1.5],
+    }
+    for kind, places in expected.items():
+        x: JsonObject = {"kind": kind, **({"key": "epoch"} if kind == "key" else {})}
+        groups: JsonValue = [{"name": "all", "runs": ["timed"]}]
+        answer = ask(server, runs=["timed"], groups=groups, keys=["loss"], x=x).json
+        assert answer["x"] == x
+        assert answer["columns"] == [*COLUMNS, "x_min", "x_max", "x_last"]
+        for one in (answer["series"], answer["groups"]):
+            columns = cast(list[dict[str, dict[str, JsonValue]]], one)[0]["columns"]
+            assert columns["x_min"] == columns["x_max"] == columns["x_last"] == places
+    for wrong in ({"kind": "key"}, {"kind": "time", "key": "epoch"}, {"kind": "moon"}):
+        refused(ask(server, runs=["timed"], keys=["loss"], x=cast(JsonObject, wrong)))

@@ -143,6 +143,16 @@ class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[str]
 
 
+class XAxis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What buckets are placed by, beside their steps; only the kind `key` has a key.
+
+    `time` is in seconds since 1970, `relative` in seconds since the run began.
+    """
+
+    kind: Literal["step", "time", "relative", "key"]
+    key: str | None = None
+
+
 class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which series to read, and in how many buckets at most.
 
@@ -156,6 +166,7 @@ class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
     buckets: int = 800
     start: int | None = None
     stop: int | None = None
+    x: XAxis = XAxis(kind="step")
 
 
 class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +196,7 @@ class SeriesList(msgspec.Struct, frozen=True, kw_only=True):
 
     series: list[OneSeries]
     columns: list[str]
+    x: XAxis | UnsetType = UNSET
     groups: list[OneGroup] | UnsetType = UNSET
     group_columns: list[str] | UnsetType = UNSET
 

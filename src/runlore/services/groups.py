@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runlore.core.statistics import t_quantile
-from runlore.store.metrics import Floats, Series
+from runlore.store.metrics import Floats, Series, XColumns
 
 _IN_MIDDLE = 0.95
 
@@ -37,6 +37,7 @@ class GroupSeries:
     stderr: Floats
     low: Floats
     high: Floats
+    x: XColumns | None = None
 
 
 class Cells(NamedTuple):
@@ -69,14 +70,10 @@ def merged(series: Sequence[Series], width: int) -> Cells:
 
     Widths are powers of two and edges are aligned, so each bucket lies within a wider one.
     """
-    level = width.bit_length() - 1
-    lengths = [len(one.step) for one in series]
-    row = np.repeat(np.arange(len(series)), lengths)
-    steps = np.concatenate([one.step for one in series])
-    places, column = np.unique(steps.astype(np.int64) >> level, return_inverse=True)
-    shape = (len(series), len(places))
-    cell = row * len(places) + column
+    cell, column, shape = _places(series, width)
     size = shape[0] * shape[1]
+    steps = np.concatenate([one.step for one in series])
+    lasts = np.concatenate([one.step_last for one in series])
     counts = np.concatenate([one.count - one.nan - one.posinf - one.neginf for one in series])
     totals = np.bincount(cell, counts, size)
     means = np.concatenate([one.mean for one in series])
@@ -87,12 +84,33 @@ def merged(series: Sequence[Series], width: int) -> Cells:
     values[totals == 0] = np.nan
     return Cells(
         values=values.reshape(shape),
-        step=_extreme(np.minimum, column, steps, len(places)),
-        step_last=_extreme(
-            np.maximum, column, np.concatenate([one.step_last for one in series]), len(places)
-        ),
-        min=_extreme(np.fmin, column, np.concatenate([one.min for one in series]), len(places)),
-        max=_extreme(np.fmax, column, np.concatenate([one.max for one in series]), len(places)),
+        step=_extreme(np.minimum, column, steps, shape[1]),
+        step_last=_extreme(np.maximum, column, lasts, shape[1]),
+        min=_extreme(np.fmin, column, np.concatenate([one.min for one in series]), shape[1]),
+        max=_extreme(np.fmax, column, np.concatenate([one.max for one in series]), shape[1]),
+    )
+
+
+def merged_x(series: Sequence[Series], width: int) -> XColumns | None:
+    """Put where the buckets of series lie on another axis into common ones of `width` steps.
+
+    `last` is the mean of those of the runs.
+    """
+    columns = [one.x for one in series if one.x is not None]
+    if len(columns) < len(series):
+        return None
+    cell, column, shape = _places(series, width)
+    lasts = np.full(shape[0] * shape[1], np.nan)
+    # Of several buckets of a run the last is written last and stays.
+    lasts[cell] = np.concatenate([one.last for one in columns])
+    lasts = lasts.reshape(shape)
+    known = np.isfinite(lasts)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, lasts / count, 0.0).sum(axis=0)
+    return XColumns(
+        min=_extreme(np.fmin, column, np.concatenate([one.min for one in columns]), shape[1]),
+        max=_extreme(np.fmax, column, np.concatenate([one.max for one in columns]), shape[1]),
+        last=np.where(known.any(axis=0), mean, np.nan),
     )
 
 
@@ -137,7 +155,17 @@ def group_series(group: str, series: Sequence[Series], buckets: int) -> GroupSer
             stderr=_shown(stderr, power, alone),
             low=_shown(mean - half, power, alone),
             high=_shown(mean + half, power, alone),
+            x=merged_x(series, width),
         )
+
+
+def _places(series: Sequence[Series], width: int) -> tuple[_Ints, _Ints, tuple[int, int]]:
+    """Return the cell and the column of each bucket in an array of runs × common buckets."""
+    level = width.bit_length() - 1
+    steps = np.concatenate([one.step for one in series]).astype(np.int64)
+    places, column = np.unique(steps >> level, return_inverse=True)
+    row = np.repeat(np.arange(len(series)), [len(one.step) for one in series])
+    return row * len(places) + column, column, (len(series), len(places))
 
 
 def _extreme(pick: np.ufunc, column: _Ints, values: Floats, size: int) -> Floats:

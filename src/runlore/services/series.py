@@ -1,13 +1,14 @@
 """Series for charts: what may be asked at once, and the columns that are sent."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from runlore.core.axis import STEP, Axis
 from runlore.core.metric import MAX_STEP
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.services.groups import GroupSeries, group_series
-from runlore.store.metrics import MetricStore, Series
+from runlore.store.metrics import MetricStore, Series, XColumns
 from runlore.store.search import matcher
 
 MAX_BUCKETS = 10_000
@@ -28,7 +29,8 @@ class Group:
 class Asked:
     """Which series are asked for: of runs, each for itself, and of groups of runs.
 
-    `keys_matching` is a regular expression for more keys beside `keys`.
+    `keys_matching` is a regular expression for more keys beside `keys`; with `is_relative`, wall
+    times count from the begin of each run.
     """
 
     runs: Sequence[str] = ()
@@ -38,6 +40,8 @@ class Asked:
     buckets: int
     start: int | None = None
     stop: int | None = None
+    axis: Axis = STEP
+    is_relative: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +52,17 @@ class Found:
     groups: list[GroupSeries] = field(default_factory=list)
 
 
-def read_series(metrics: MetricStore, owner: str, project: str, asked: Asked) -> Found:
+def read_series(
+    metrics: MetricStore,
+    owner: str,
+    project: str,
+    asked: Asked,
+    *,
+    began_ns: Callable[[RunRef], int],
+) -> Found:
     """Return the series that are asked for, each in at most `buckets` buckets.
+
+    `began_ns` tells when a run began, for times that are relative to it.
 
     Raises:
         UsageError: more is asked for than one answer should hold, two groups have one name, or
@@ -81,7 +94,11 @@ def read_series(metrics: MetricStore, owner: str, project: str, asked: Asked) ->
         buckets=asked.buckets,
         start=_bounded(asked.start),
         stop=_bounded(asked.stop),
+        axis=asked.axis,
     )
+    if asked.is_relative:
+        began = {run: began_ns(run) for run in dict.fromkeys(one.run for one in found)}
+        found = [_since(one, began[one.run]) for one in found]
     if not members:
         return Found(series=found)
     by_place = {(series.run, series.key): series for series in found}
@@ -108,6 +125,14 @@ def _matching(metrics: MetricStore, refs: Iterable[RunRef], pattern: str) -> lis
     fits = matcher(pattern, ignore_case=False)
     known = {key.key for ref in refs for key in metrics.keys(ref) if key.kind != "string"}
     return [key for key in sorted(known) if fits(key)]
+
+
+def _since(series: Series, began_ns: int) -> Series:
+    """Count wall times from the begin of the run."""
+    assert series.x is not None
+    began_s = began_ns / 1e9
+    x, last = series.x, series.x.last - began_s
+    return replace(series, x=XColumns(min=x.min - began_s, max=x.max - began_s, last=last))
 
 
 def _bounded(step: int | None) -> int | None:

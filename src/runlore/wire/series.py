@@ -33,6 +33,8 @@ GROUP_COLUMNS = (
     "low",
     "high",
 )
+X_COLUMNS = ("x_min", "x_max", "x_last")
+"""Behind the other columns of series and groups where an x axis other than the step was asked."""
 
 _HEAD = struct.Struct("<4sII4x")
 _VERSION = 1

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runlore.core.axis import Axis
 from runlore.core.metric import MAX_STEP
 from runlore.core.statistics import t_quantile
 from runlore.services.groups import GroupSeries, common_width, group_series, merged
@@ -170,10 +172,43 @@ def test_groups_may_share_runs_and_hold_unknown_ones() -> None:
         keys=["loss", "note", "unknown"],
         buckets=10,
     )
-    found = read_series(store, "local", "digits", asked)
+    found = read_series(store, "local", "digits", asked, began_ns=lambda _: 0)
     assert [(one.run.run_id, one.key) for one in found.series] == [("c", "loss")]
     assert [(one.group, one.key, one.runs.tolist()) for one in found.groups] == [
         ("one", "loss", [2.0]),
         ("two", "loss", [2.0]),
     ]
     assert [one.mean.tolist() for one in found.groups] == [[2.0], [5.5]]
+
+
+def test_a_group_lies_on_another_axis_where_its_runs_do() -> None:
+    store = ReferenceMetricStore()
+    for name, begin_ns in (("a", 0), ("b", 10**9)):
+        builder = SpoolBuilder(a_run(name))
+        for step in range(4):
+            time_ns = begin_ns + step * 10**8
+            builder.log({"loss": 1.0}, step=step, time_ns=time_ns)
+        store.append([builder.piece()])
+    asked = Asked(
+        groups=[Group(name="all", runs=["a", "b"])],
+        runs=["b"],
+        keys=["loss"],
+        buckets=2,
+        axis=Axis(kind="time"),
+    )
+    for is_relative in (False, True):
+        found = read_series(
+            store,
+            "local",
+            "digits",
+            replace(asked, is_relative=is_relative),
+            began_ns=lambda ref: 10**9 if ref.run_id == "b" else 0,
+        )
+        own, group = found.series[0].x, found.groups[0].x
+        assert own is not None
+        assert group is not None
+        begin = 0.0 if is_relative else 1.0
+        assert own.last.tolist() == pytest.approx([begin + 0.1, begin + 0.3])
+        assert group.min.tolist() == pytest.approx([0.0, 0.2])
+        assert group.max.tolist() == pytest.approx([begin + 0.1, begin + 0.3])
+        assert group.last.tolist() == pytest.approx([begin / 2 + 0.1, begin / 2 + 0.3])

@@ -1,12 +1,15 @@
 """Series for charts, binary or JSON."""
 
 from asyncio import to_thread
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
+from msgspec import UNSET
 
+from runlore.core.axis import Axis
 from runlore.core.json import JsonValue
 from runlore.core.run import checked_name, checked_owner
 from runlore.server.backend import Backend
@@ -14,7 +17,20 @@ from runlore.server.nouns import OneGroup, OneSeries, SeriesList, SeriesQuery, p
 from runlore.services.groups import GroupSeries
 from runlore.services.series import Asked, Found, Group, read_series
 from runlore.store.metrics import Floats, Series
-from runlore.wire.series import COLUMNS, GROUP_COLUMNS, MEDIA_TYPE, encode_series
+from runlore.wire.series import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    MEDIA_TYPE,
+    X_COLUMNS,
+    encode_series,
+)
+
+_KINDS: Mapping[str, Literal["step", "time", "key"]] = {
+    "step": "step",
+    "time": "time",
+    "relative": "time",
+    "key": "key",
+}
 
 
 @post(
@@ -39,6 +55,7 @@ async def query_series(
 def _answer(
     backend: Backend, owner: str, project: str, query: SeriesQuery, is_binary: bool
 ) -> Response[bytes] | SeriesList:
+    is_relative = query.x.kind == "relative"
     asked = Asked(
         runs=query.runs,
         groups=[Group(name=group.name, runs=group.runs) for group in query.groups],
@@ -47,33 +64,47 @@ def _answer(
         buckets=query.buckets,
         start=query.start,
         stop=query.stop,
+        axis=Axis(kind=_KINDS[query.x.kind], key=query.x.key),
+        is_relative=is_relative,
     )
-    found = read_series(backend.metrics, owner, project, asked)
-    has_groups = bool(query.groups)
-    return _binary(found, has_groups) if is_binary else _json(found, has_groups)
+    found = read_series(
+        backend.metrics,
+        owner,
+        project,
+        asked,
+        began_ns=lambda ref: backend.catalog.get(ref).created_ns,
+    )
+    return _binary(found, query) if is_binary else _json(found, query)
 
 
-def _binary(found: Found, has_groups: bool) -> Response[bytes]:
+def _binary(found: Found, query: SeriesQuery) -> Response[bytes]:
+    more = _x_columns(query)
     header: dict[str, JsonValue] = {
         "series": [_head(series) for series in found.series],
-        "columns": list(COLUMNS),
+        "columns": [*COLUMNS, *more],
     }
-    if has_groups:
+    if more:
+        header["x"] = {"kind": query.x.kind, "key": query.x.key}
+    if query.groups:
         header["groups"] = [_group_head(group) for group in found.groups]
-        header["group_columns"] = list(GROUP_COLUMNS)
+        header["group_columns"] = [*GROUP_COLUMNS, *more]
     return Response(encode_series(header, _bytes(found)), media_type=MEDIA_TYPE)
 
 
-def _json(found: Found, has_groups: bool) -> SeriesList:
-    series = [_one(series) for series in found.series]
-    if not has_groups:
-        return SeriesList(series=series, columns=list(COLUMNS))
+def _json(found: Found, query: SeriesQuery) -> SeriesList:
+    more = _x_columns(query)
+    groups = [_one_group(group) for group in found.groups]
     return SeriesList(
-        series=series,
-        columns=list(COLUMNS),
-        groups=[_one_group(group) for group in found.groups],
-        group_columns=list(GROUP_COLUMNS),
+        series=[_one(series) for series in found.series],
+        columns=[*COLUMNS, *more],
+        x=query.x if more else UNSET,
+        groups=groups if query.groups else UNSET,
+        group_columns=[*GROUP_COLUMNS, *more] if query.groups else UNSET,
     )
+
+
+def _x_columns(query: SeriesQuery) -> Sequence[str]:
+    return () if query.x.kind == "step" else X_COLUMNS
 
 
 def _head(series: Series) -> dict[str, JsonValue]:
@@ -109,6 +140,8 @@ def _columns(series: Series | GroupSeries, names: Sequence[str]) -> Iterator[tup
     for name in names:
         column: Floats = getattr(series, name)
         yield name, column
+    if series.x is not None:
+        yield from zip(X_COLUMNS, (series.x.min, series.x.max, series.x.last), strict=True)
 
 
 def _listed(series: Series | GroupSeries, names: Sequence[str]) -> dict[str, list[object]]:
