@@ -4,9 +4,7 @@ import gzip
 import http.client
 import json
 import re
-import struct
 import zlib
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +13,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from runlore import settings
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.metric import Value
 from runlore.core.run import DEFAULT_OWNER, RunRef, RunState, checked_name, checked_owner, run_ref
 from runlore.errors import (
     AccessError,
@@ -27,16 +24,15 @@ from runlore.errors import (
     UnavailableError,
     UsageError,
 )
+from runlore.sdk.history import HistoryDict, HistoryRows
+from runlore.sdk.series import OneSeries, SeriesTable, decode_series, runs_at_once
+from runlore.wire.series import MEDIA_TYPE
 
 TIMEOUT_SECONDS = 30.0
 _PAGE = 200
 _ROWS = 5000
-_SERIES_HEAD = struct.Struct("<4sII4x")
-_SERIES_TYPE = "application/vnd.runlore.series"
 # What Python turns into an integer has at most 4,300 digits.
 _NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
-_METRIC = "metric:"
-_ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +104,60 @@ class Api:
         ref = _run_name(path)
         return ApiRun(self, self._json("GET", _path(ref.owner, ref.project, "runs", ref.run_id)))
 
+    def series(
+        self,
+        project: str,
+        *,
+        runs: Sequence[str] | None = None,
+        keys: Sequence[str] = (),
+        keys_matching: str | None = None,
+        buckets: int = 800,
+        start: int | None = None,
+        stop: int | None = None,
+        x: str | None = None,
+        x_key: str | None = None,
+    ) -> SeriesTable:
+        """Return the numbers of runs and keys, each in at most `buckets` buckets of steps.
+
+        Example:
+            >>> found = runlore.Api().series("digits", keys=["loss"], buckets=100)
+            >>> found["k3f9x2ab", "loss"]["mean"]
+
+        Args:
+            project: `project` or `owner/project`.
+            runs: ids of runs; None takes all of the project, newest first.
+            keys: metrics by name.
+            keys_matching: a regular expression for more of them.
+            buckets: how many entries a series has at most; one with fewer points has them all.
+            start: the first step.
+            stop: the step before which to stop.
+            x: where the buckets lie beside their steps: `time`, `relative` (to the begin of the
+                run) or `key`, which gives the columns `x_min`, `x_max` and `x_last`.
+            x_key: the metric that `key` speaks of.
+        """
+        owner, name = _project_name(project)
+        if runs is None:
+            runs = [run.id for run in self.runs(project)]
+        body: JsonObject = {
+            "keys": list(_listed(keys, "keys")),
+            "keys_matching": keys_matching,
+            "buckets": buckets,
+            "start": start,
+            "stop": stop,
+            "x": {"kind": x or "step", **({} if x_key is None else {"key": x_key})},
+        }
+        found: list[OneSeries] = []
+        names: list[str] = []
+        ids = list(dict.fromkeys(_listed(runs, "runs")))
+        path = _path(owner, name, "series")
+        most = runs_at_once(len(keys), is_pattern=keys_matching is not None, buckets=buckets)
+        for first in range(0, max(len(ids), 1), most):
+            body["runs"] = [*ids[first : first + most]]
+            answer = self._bytes("POST", path, body=body, accept=MEDIA_TYPE)
+            more, names = decode_series(answer)
+            found += more
+        return SeriesTable(found, names)
+
     def _json(
         self,
         method: str,
@@ -149,7 +199,7 @@ class Api:
         status, answered, content = self._exchange(method, target, text, headers)
         if status >= 400:
             raise _error(status, content, self.url)
-        is_known = answered.startswith(("application/json", _SERIES_TYPE))
+        is_known = answered.startswith(("application/json", MEDIA_TYPE))
         if status >= 300 or not is_known:
             raise UnavailableError(
                 f"{self.url} answered {status} with {answered or 'nothing'}; "
@@ -271,8 +321,8 @@ class ApiRun:
         *,
         start: int | None = None,
         stop: int | None = None,
-    ) -> Iterator[dict[str, Value | datetime]]:
-        """Yield rows by step: `step`, `time` and the keys that were logged.
+    ) -> HistoryRows:
+        """Return rows by step, to go through or as a table: `step`, `time` and what was logged.
 
         `step` and `time` are the row's own. A metric that was logged under one of these names
         stands beside them as `metric:step` or `metric:time`; one that was itself logged as
@@ -284,24 +334,16 @@ class ApiRun:
             start: the first step.
             stop: the step before which to stop.
         """
-        if isinstance(keys, str):
-            raise UsageError(f"keys must be a list of names, got {keys!r}; write [{keys!r}]")
+        _listed(keys or (), "keys")
         asked: dict[str, str | Sequence[str]] = {
             "keys": list(keys or ()),
             "start": "" if start is None else str(start),
             "stop": "" if stop is None else str(stop),
             "limit": str(_ROWS),
         }
-        cursor: JsonValue = ""
-        while cursor is not None:
-            answer = self._api._json(
-                "GET", self._path("history"), query={**asked, "cursor": str(cursor)}
-            )
-            for row in _objects(answer, "rows"):
-                yield _row(row)
-            cursor = answer.get("next")
+        return HistoryRows(self._rows(asked))
 
-    def history(self, keys: Sequence[str] | None = None) -> list[dict[str, Value | datetime]]:
+    def history(self, keys: Sequence[str] | None = None) -> list[HistoryDict]:
         """Return all rows that `scan_history` yields."""
         return list(self.scan_history(keys))
 
@@ -310,13 +352,10 @@ class ApiRun:
     ) -> dict[str, dict[str, list[float]]]:
         """Return the numbers of each key in at most `buckets` buckets: column name to numbers."""
         body: JsonObject = {"runs": [self.id], "keys": list(keys), "buckets": buckets}
-        content = self._api._bytes(
-            "POST",
-            _path(self.ref.owner, self.ref.project, "series"),
-            body=body,
-            accept=_SERIES_TYPE,
-        )
-        return _series(content)
+        (owner, project, _), accept = self.ref, MEDIA_TYPE
+        path = _path(owner, project, "series")
+        found, _ = decode_series(self._api._bytes("POST", path, body=body, accept=accept))
+        return {one.key: {name: list(map(float, one[name])) for name in one} for one in found}
 
     def update(
         self,
@@ -343,6 +382,16 @@ class ApiRun:
     def delete(self) -> int:
         """Delete the run for good, and return the bytes freed."""
         return cast(int, self._api._json("DELETE", self._path())["freed_bytes"])
+
+    def _rows(self, asked: Mapping[str, str | Sequence[str]]) -> Iterator[JsonObject]:
+        cursor: JsonValue = ""
+        while cursor is not None:
+            answer = self._api._json(
+                "GET", self._path("history"), query={**asked, "cursor": str(cursor)}
+            )
+            for row in _objects(answer, "rows"):
+                yield {**row, "values": _unplain_object(row["values"])}
+            cursor = answer.get("next")
 
     def _path(self, *more: str) -> str:
         return _path(self.ref.owner, self.ref.project, "runs", self.ref.run_id, *more)
@@ -378,18 +427,11 @@ def _project(content: JsonObject) -> ApiProject:
     )
 
 
-def _row(content: JsonObject) -> dict[str, Value | datetime]:
-    values = cast(JsonObject, content["values"])
-    return {
-        "step": cast(int, content["step"]),
-        "time": datetime.fromisoformat(str(content["time"])),
-        **{_row_name(key): cast(Value, _unplain(value)) for key, value in values.items()},
-    }
-
-
-def _row_name(key: str) -> str:
-    """Name a metric in a row, apart from the row's own step and time and from all others."""
-    return f"{_METRIC}{key}" if _ROW_OWN.fullmatch(key) else key
+def _listed(names: Sequence[str], noun: str) -> Sequence[str]:
+    """Refuse the slip of naming one without a list around it."""
+    if isinstance(names, str):
+        raise UsageError(f"{noun} must be a list of names, got {names!r}; write [{names!r}]")
+    return names
 
 
 def _objects(answer: JsonObject, name: str) -> list[JsonObject]:
@@ -418,25 +460,6 @@ def _unplain(value: JsonValue) -> JsonValue:
             return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
         return {key: _unplain(one) for key, one in value.items()}
     return [_unplain(one) for one in value] if isinstance(value, list) else value
-
-
-def _series(content: bytes) -> dict[str, dict[str, list[float]]]:
-    magic, version, size = _SERIES_HEAD.unpack_from(content)
-    if magic != b"RLSR" or version != 1:
-        raise UnavailableError(
-            f"expected series of version 1, got {magic!r} of version {version}; "
-            "use the same version of Runlore here and on the server"
-        )
-    at = _SERIES_HEAD.size + size
-    header = cast(JsonObject, json.loads(content[_SERIES_HEAD.size : at]))
-    found: dict[str, dict[str, list[float]]] = {}
-    for one in _objects(header, "series"):
-        columns = found[str(one["key"])] = {}
-        for name in cast(list[str], header["columns"]):
-            numbers = array("d", content[at : at + 8 * cast(int, one["rows"])])
-            columns[name] = numbers.tolist()
-            at += 8 * cast(int, one["rows"])
-    return found
 
 
 def _error(status: int, content: bytes, url: str) -> RunloreError:

@@ -10,10 +10,8 @@ from runlore.errors import UsageError
 from runlore.services.groups import GroupSeries, group_series
 from runlore.store.metrics import MetricStore, Series, XColumns
 from runlore.store.search import matcher
+from runlore.wire.series import MAX_BUCKETS, MAX_POINTS, MAX_SERIES
 
-MAX_BUCKETS = 10_000
-MAX_SERIES = 20_000
-MAX_POINTS = 8_000_000
 _MAX_NAME = 1024
 
 

@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping
 from runlore.core.json import JsonValue
 
 MEDIA_TYPE = "application/vnd.runlore.series"
+MAX_BUCKETS = 10_000
+MAX_SERIES = 20_000
+"""Runs × keys in one request."""
+MAX_POINTS = 8_000_000
+"""Runs × keys × buckets in one request."""
 COLUMNS = (
     "step",
     "step_last",
