@@ -64,7 +64,7 @@ def sync(
         typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if any(delivery.is_away for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
-    if troubles or any(delivery.trouble for _, delivery in deliveries):
+    if troubles or any(one.trouble or not one.is_whole for _, one in deliveries):
         raise typer.Exit(EXIT_USE)
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any
 
-from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value, kind_of
+from runlore.sdk.answers import Logged, Row
 from runlore.sdk.tables import Column, Columns
 from runlore.wire.columns import apart, column_names
 
@@ -13,10 +13,8 @@ OWN = ("step", "time")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-HistoryDict: TypeAlias = dict[str, Value | datetime]
 
-
-class HistoryRows(Iterator[HistoryDict]):
+class HistoryRows(Iterator[Row]):
     """Rows by step, asked for as they are used; `to_…` takes all that are left as one table.
 
     A table has the columns `step` and `time` and one per metric. A metric that was logged as
@@ -24,16 +22,15 @@ class HistoryRows(Iterator[HistoryDict]):
     `name:bool` and `name:string`.
     """
 
-    def __init__(self, rows: Iterator[JsonObject]) -> None:
+    def __init__(self, rows: Iterator[Logged]) -> None:
         self._rows = rows
 
-    def __next__(self) -> HistoryDict:
+    def __next__(self) -> Row:
         """Return the next row."""
-        row = next(self._rows)
-        values = cast(dict[str, Value], row["values"])
+        step, time, values = next(self._rows)
         return {
-            "step": cast(int, row["step"]),
-            "time": datetime.fromisoformat(str(row["time"])),
+            "step": step,
+            "time": time,
             **{apart(key, OWN): value for key, value in values.items()},
         }
 
@@ -53,20 +50,19 @@ class HistoryRows(Iterator[HistoryDict]):
         steps: list[int] = []
         times_ns: list[int] = []
         cells: dict[tuple[str, Kind], list[Value | None]] = {}
-        for row in self._rows:
-            for key, value in cast(dict[str, Value], row["values"]).items():
+        for step, time, values in self._rows:
+            for key, value in values.items():
                 kind = kind_of(value)
                 of_cell = cells.setdefault((key, kind), [])
                 of_cell += [None] * (len(steps) - len(of_cell))
                 of_cell.append(float(value) if kind == "number" else value)
-            steps.append(cast(int, row["step"]))
-            since = datetime.fromisoformat(str(row["time"])) - _EPOCH
-            times_ns.append(since // _MICROSECOND * 1000)
+            steps.append(step)
+            times_ns.append((time - _EPOCH) // _MICROSECOND * 1000)
         for of_cell in cells.values():
             of_cell += [None] * (len(steps) - len(of_cell))
         columns = [Column("step", "integer", steps), Column("time", "time", times_ns)]
-        for name, (_, kind), values in zip(
+        for name, (_, kind), of_cell in zip(
             column_names(cells, OWN), cells, cells.values(), strict=True
         ):
-            columns.append(Column(name, kind, values))
+            columns.append(Column(name, kind, of_cell))
         return Columns(columns)

@@ -311,6 +311,7 @@ class Run:
                     trouble=_trouble(ack, self._launcher, is_settled=is_settled),
                     spool=place,
                     is_settled=is_settled,
+                    is_deleted=ack is not None and ack.is_deleted,
                 ),
                 _curves(rows, self._goals),
             )

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from runlore.core.json import JsonObject
 from runlore.errors import UnavailableError
+from runlore.sdk.link import Link, strange
 from runlore.sdk.tables import Column, Columns, floats
-from runlore.wire.series import MAX_POINTS, MAX_SERIES
+from runlore.wire.series import MAX_POINTS, MAX_SERIES, MEDIA_TYPE
 
-_MATCHING = 100
 _HEAD = struct.Struct("<4sII4x")
 
 
@@ -27,9 +27,9 @@ class OneSeries(Mapping[str, Sequence[float]]):
     def __init__(self, head: JsonObject, names: Sequence[str], data: memoryview) -> None:
         self.run = str(head["run"])
         self.key = str(head["key"])
-        self.width = cast(int, head["width"])
-        self.points = cast(int, head["points"])
-        self._rows = cast(int, head["rows"])
+        self.width = int(cast(int, head["width"]))
+        self.points = int(cast(int, head["points"]))
+        self._rows = int(cast(int, head["rows"]))
         self._names = list(names)
         self._data = data
 
@@ -109,33 +109,52 @@ class SeriesTable(Mapping[tuple[str, str], OneSeries]):
         )
 
 
-def runs_at_once(keys: int, *, is_pattern: bool, buckets: int) -> int:
-    """Return of how many runs one request may ask; of a pattern, if it fits a hundred keys."""
-    count = max(keys + (_MATCHING if is_pattern else 0), 1)
-    return max(min(MAX_SERIES // count, MAX_POINTS // (count * max(buckets, 1))), 1)
+def read_series(
+    link: Link, path: str, asked: JsonObject, *, runs: Sequence[str], keys: int, buckets: int
+) -> SeriesTable:
+    """Ask for series of so many keys, of as many runs at a time as one answer holds."""
+    found: list[OneSeries] = []
+    names: list[str] = []
+    ids = list(dict.fromkeys(runs))
+    most = min(MAX_SERIES // max(keys, 1), MAX_POINTS // max(keys * buckets, 1))
+    for first in range(0, len(ids) or 1, max(most, 1)):
+        body: JsonObject = {**asked, "runs": [*ids[first : first + max(most, 1)]]}
+        content = link.ask_bytes("POST", path, body=body, accept=MEDIA_TYPE)
+        more, names = decode_series(content, link.url)
+        found += more
+    return SeriesTable(found, names)
 
 
-def decode_series(content: bytes) -> tuple[list[OneSeries], list[str]]:
+def decode_series(content: bytes, url: str) -> tuple[list[OneSeries], list[str]]:
     """Decode series and the names of their columns.
 
     Raises:
-        UnavailableError: the server speaks another version.
+        UnavailableError: that is not what came, or the server speaks another version.
     """
-    magic, version, size = (b"", 0, 0)
-    if len(content) >= _HEAD.size:
-        magic, version, size = _HEAD.unpack_from(content)
+    try:
+        return _decoded(content)
+    except UnavailableError:
+        raise
+    except (struct.error, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise strange("series", content[:60], url) from error
+
+
+def _decoded(content: bytes) -> tuple[list[OneSeries], list[str]]:
+    magic, version, size = _HEAD.unpack_from(content)
     if magic != b"RLSR" or version != 1:
         raise UnavailableError(
             f"expected series of version 1, got {magic!r} of version {version}; "
             "use the same version of Runlore here and on the server"
         )
     at = _HEAD.size + size
-    header = cast(JsonObject, json.loads(content[_HEAD.size : at]))
-    names = cast(list[str], header["columns"])
+    header = json.loads(content[_HEAD.size : at])
+    names = [str(name) for name in header["columns"]]
     view = memoryview(content)
     found = []
-    for head in cast(list[JsonObject], header["series"]):
-        end = at + 8 * cast(int, head["rows"]) * len(names)
+    for head in header["series"]:
+        end = at + 8 * int(head["rows"]) * len(names)
+        if not at <= end <= len(content):
+            raise ValueError(f"expected {end} bytes, got {len(content)}")
         found.append(OneSeries(head, names, view[at:end]))
         at = end
     return found, names

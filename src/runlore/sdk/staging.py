@@ -151,18 +151,19 @@ def read_object(path: str) -> dict[str, object]:
 def cut(data: bytes, *, offset: int, limit: int) -> int:
     """Return how many bytes of a piece to take: whole frames, at most `limit` but one at least.
 
-    Returns more than there are when the first frame alone reaches beyond the piece.
+    Returns more than there are when the first frame alone reaches beyond the piece; ends before
+    a later one that does, and before a length that no frame has.
     """
     at = len(spool.PREAMBLE) if offset == 0 else 0
     size = len(data)
     taken = 0
     while at + _FRAME_HEAD.size <= size:
         length = int(_LENGTH.unpack_from(data, at)[0])
-        if length == 0:
-            # Nothing more, or a hole.
+        if length == 0 or length > spool.MAX_PAYLOAD:
+            # Nothing more, a hole, or damage.
             break
         at += _FRAME_HEAD.size + length
-        if at > limit and taken:
+        if at > min(limit, size) and taken:
             break
         taken = at
         if at >= limit:
@@ -387,6 +388,7 @@ class Stream:
         knocked: when that was done or will be.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
+        is_server_busy: whether the server that is in trouble answers that it will go on later.
         fetch_at: the byte that the delivering thread wants read back from the disk.
         fetched: the answer to that.
     """
@@ -414,6 +416,7 @@ class Stream:
         self.disk_error: str | None = None
         self.look_error: str | None = None
         self.server_error: str | None = None
+        self.is_server_busy = False
         self.fetch_at: int | None = None
         self.fetched: Fetched | None = None
         self.posted_at = 0.0
@@ -440,6 +443,12 @@ class Stream:
         troubles = (self.stopped or self.server_error, self.disk_error, seen)
         return "; ".join(text for text in troubles if text) or None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether no server takes it at present, and none asked us to wait."""
+        has_trouble = self.server_error is not None and not self.is_server_busy
+        return has_trouble or self.stopped is not None
+
     def write_ack(self) -> None:
         """Tell the program how far its stream has come, if there is news."""
         with self._ack_lock:
@@ -450,6 +459,9 @@ class Stream:
                     "settled": self.settled,
                     "server": self.server,
                     "error": self.error,
+                    "is_away": self.is_away,
+                    "is_full": self.disk_error is not None,
+                    "is_deleted": self.is_deleted,
                 }
             ).encode()
             if content == self._said:

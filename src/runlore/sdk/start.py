@@ -12,7 +12,7 @@ from runlore import settings as settings_table
 from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.errors import UsageError
-from runlore.sdk import foreign, names, resume, terminal, tree
+from runlore.sdk import foreign, logins, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
 from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
@@ -44,7 +44,6 @@ class _Process:
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already, with their door.
-        login: the settings that `login` gave.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class _Process:
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[tuple[str, str]] = set()
-        self.login: dict[str, str] = {}
 
 
 _process = _Process()
@@ -84,8 +82,8 @@ def init(  # noqa: PLR0913
     the run, for at most two seconds, and goes on without an answer.
 
     Args:
-        project: None takes the setting `project`.
-        owner: whose project it is; None is `local`.
+        project: None or an empty text takes the setting `project`.
+        owner: whose project it is; None or an empty text is `local`.
         entity: another word for `owner`.
         id: the run's id, for one that goes on later; None makes one up.
         name: what people read; None makes one up.
@@ -186,7 +184,9 @@ def finish(exit_code: int | None = None, **unknown: object) -> None:
 
 
 def login(key: str | None = None, *, host: str | None = None, **unknown: object) -> bool:
-    """Use a key and a server for the runs that follow in this process; nothing is sent or stored.
+    """Use a key and a server in the rest of this process; nothing is sent or stored.
+
+    Runs that begin after it and `Api` take them.
 
     Args:
         key: the server's key; None takes the setting `api_key`.
@@ -205,10 +205,7 @@ def login(key: str | None = None, *, host: str | None = None, **unknown: object)
     _warn_unknown("login()", unknown)
     given = {"api_key": key, "url": host}
     texts = {name: checked_text(text, name) for name, text in given.items() if text is not None}
-    fresh = {**_process.login, **texts}
-    found = settings_table.load(**fresh)
-    _process.login = fresh
-    return bool(found.api_key)
+    return bool(logins.log_in(**texts).api_key)
 
 
 def define_metric(
@@ -322,9 +319,21 @@ class _Past:
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
     local = resume.last_local_step(found, ref)
-    known = resume.Known(is_answered=False, run=None)
+    known = resume.Known(is_answered=False)
     if found.mode == "online":
         known = resume.ask_server(found, ref)
+    if known.is_deleted and wanted == "must":
+        raise UsageError(
+            f"run {ref.run_id!r} was deleted on {found.url}, and resume='must' wants one; "
+            "choose another id"
+        )
+    if known.is_deleted:
+        terminal.say(
+            f"runlore: run {ref.run_id!r} was deleted on {found.url}, which takes no more of it; "
+            "what is logged now stays on this machine, so choose another id"
+        )
+    if known.trouble is not None:
+        terminal.say(f"runlore: {known.trouble}; going on with what this machine knows of it")
     is_there = known.run is not None or (local is not None and not known.is_answered)
     if wanted == "must" and known.is_answered and known.run is None:
         raise UsageError(
@@ -354,9 +363,8 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
         known = {setting.name for setting in settings_table.SETTINGS}
         _warn_unknown("Settings()", given.keys() - known)
         given = {name: value for name, value in given.items() if name in known}
-    texts: dict[str, str | None] = dict(_process.login)
-    texts.update({str(k): str(value) for k, value in (given or {}).items() if value is not None})
-    return settings_table.load(
+    texts = {str(k): str(value) for k, value in (given or {}).items() if value is not None}
+    return logins.load(
         **texts, **{key: value for key, value in arguments.items() if value is not None}
     )
 

@@ -32,7 +32,7 @@ class Ending(NamedTuple):
 
     `delivered` of `points` values are on a server; `lost` were counted as a gap. `trouble` says
     why not all of it is delivered; `spool` is where it waits, on the disk if `is_settled`, else
-    still in staging.
+    still in staging. `is_deleted` says that the server has deleted the run and takes no more.
     """
 
     exit_code: int
@@ -44,6 +44,7 @@ class Ending(NamedTuple):
     trouble: str | None
     spool: str
     is_settled: bool
+    is_deleted: bool = False
 
 
 class Notices:
@@ -102,6 +103,11 @@ def ended(ending: Ending, curves: Sequence[Curve]) -> str:
         lines.append(
             f"runlore: {reason}the rest is not on the disk yet but in {ending.spool}, which a "
             "restart of this machine empties; 'runlore sync' brings it out"
+        )
+    elif ending.is_deleted:
+        lines.append(
+            f"runlore: {reason}what came after that stays in {ending.spool}; log to another id, "
+            "or bring it to another server with 'runlore sync FOLDER --url ADDRESS'"
         )
     elif not ending.is_offline and ending.delivered < ending.points:
         lines.append(

@@ -19,13 +19,20 @@ MEMORY = "/dev/shm"
 
 
 class Ack(NamedTuple):
-    """How far the sender has brought a stream."""
+    """How far the sender has brought a stream.
+
+    `is_away` says that no server takes it at present, `is_full` that the disk does not,
+    `is_deleted` that the run was deleted on the server.
+    """
 
     next: int
     points: int
     settled: int
     server: str | None
     error: str | None
+    is_away: bool
+    is_full: bool
+    is_deleted: bool
 
 
 def process_start(pid: int) -> int:
@@ -113,6 +120,9 @@ def read_ack(folder: str) -> Ack | None:
         settled=_count(found, "settled"),
         server=server if isinstance(server, str) else None,
         error=error if isinstance(error, str) else None,
+        is_away=found.get("is_away") is True,
+        is_full=found.get("is_full") is True,
+        is_deleted=found.get("is_deleted") is True,
     )
 
 

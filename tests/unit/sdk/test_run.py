@@ -372,11 +372,15 @@ def test_a_wrong_definition_says_what_was_expected(
 def test_login_gives_key_and_address_to_the_runs_that_follow(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runlore.sdk.start._process.login", {})
+    monkeypatch.setattr("runlore.sdk.logins._given", {})
     assert not runlore.login()
     assert runlore.login("k-1", host="http://127.0.0.1:9")
     with pytest.raises(UsageError, match="url must be like http"):
         runlore.login(host="example")
+    api = runlore.Api()
+    assert (api.url, api._link.key) == ("http://127.0.0.1:9", "k-1")
+    other = runlore.Api("http://127.0.0.1:8", "k-2")
+    assert (other.url, other._link.key) == ("http://127.0.0.1:8", "k-2")
     with runlore.init(mode="disabled") as run:
         settings = run._origin.settings
     assert (settings.api_key, settings.url) == ("k-1", "http://127.0.0.1:9")

@@ -37,6 +37,7 @@ from runlore.store.embedded.metrics_levels import (
 from runlore.store.embedded.metrics_log import (
     decode_progress,
     encode_progress,
+    give_back,
     open_database,
     transaction,
 )
@@ -121,6 +122,7 @@ class History:
         self._dead: list[int] = [
             block for (block,) in self._db.execute("SELECT id FROM block WHERE dead NOT NULL")
         ]
+        self._has_holes = False
         self._idle: list[HistoryReader] = []
         self._closed = False
         self._lock = threading.Lock()  # protects _idle and _closed
@@ -217,7 +219,18 @@ class History:
                 self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._dead = []
         self._sets = {key: found for key, found in self._sets.items() if key[0] != run}
+        self._has_holes = True
         return freed
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to so many pages of deleted runs back to the disk; tell if there are more."""
+        if self._has_holes:
+            give_back(self._db, self.path, pages)
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            self._has_holes = free > 0
+            if not self._has_holes:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return self._has_holes
 
     def close(self) -> None:
         """Close the file, but for the readers that are lent out."""
@@ -349,7 +362,7 @@ class History:
         points = np.array([steps, offsets - back, times - late])
         for era in np.unique(eras).tolist():
             key = TowerKey(raising.run, raising.writer, set_id, era)
-            tower = next((t for t in towers_of(self._db, raising.run) if t.key == key), None)
+            tower = next((t for t in towers_of(self._db, [raising.run]) if t.key == key), None)
             name = f"a tower of run {raising.run_name} in {str(self.path)!r}"
             raiser = Raiser(self._db, key, len(values), name, self._sizes)
             inside = eras == era
@@ -363,7 +376,7 @@ class History:
 
     def _raze(self, key: TowerKey) -> None:
         """Give up the towers of some columns of a writer; their blocks will be raised again."""
-        for tower in towers_of(self._db, key.run):
+        for tower in towers_of(self._db, [key.run]):
             if (tower.key.writer, tower.key.columns) == (key.writer, key.columns):
                 delete_tower(self._db, tower.id)
         self._db.execute(

@@ -17,13 +17,13 @@ _WINDOW_FRAMES = 4096
 _BATCH_CELLS = 1_000_000
 
 
-def scan_of(view: AbstractContextManager[RunView | None], keys: Sequence[str] | None) -> Scan:
-    """Take the snapshot and return what scans it."""
+def scan_of(views: AbstractContextManager[Sequence[RunView]], keys: Sequence[str] | None) -> Scan:
+    """Take the snapshot of one run, or of none, and return what scans it."""
     with ExitStack() as undo:
-        run = undo.enter_context(view)
-        if run is None:
+        found = undo.enter_context(views)
+        if not found:
             return Scan(cells=[], writers=[], batches=iter(()), close=_nothing)
-        scanner = _Scanner(Snapshot(run), None if keys is None else set(keys))
+        scanner = _Scanner(Snapshot(found[0]), None if keys is None else set(keys))
         cells = scanner.cells()
         held = undo.pop_all()
     batches = _held(held, scanner)
