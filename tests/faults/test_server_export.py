@@ -2,16 +2,25 @@
 
 import csv
 import io
+import json
 import math
 import socket
 import sqlite3
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
 from runlore.core.run import RunRef
+from runlore.errors import UnavailableError, UsageError
+from runlore.sdk.api import Api
+from runlore.sdk.download import download
+from runlore.sdk.link import Link
 from runlore.testing.serving import ServerProcess
 from runlore.testing.spools import SECOND_NS, SpoolBuilder
 
@@ -99,6 +108,68 @@ def test_what_cannot_be_exported_is_refused(server: ServerProcess) -> None:
     wrong = server.get(f"{_BASE}/r1/export?format=xlsx")
     assert wrong.status == 400
     assert "parquet, csv" in str(wrong.json["detail"])
+
+
+def test_a_run_is_exported_by_python_and_by_name_of_the_file(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    run = Api(server.url).run("export/r1")
+    assert run.export(tmp_path / "points.parquet") == tmp_path / "points.parquet"
+    assert pyarrow.parquet.read_table(tmp_path / "points.parquet").num_rows == 6
+    run.export(str(tmp_path / "points.CSV"), keys=["ok"])
+    text = (tmp_path / "points.CSV").read_text()
+    assert text.splitlines()[0] == "step,time,writer,superseded,ok"
+    run.export(tmp_path / "points.CSV", format="parquet")
+    assert (tmp_path / "points.CSV").read_bytes().startswith(b"PAR1")
+    (tmp_path / "folder").mkdir()
+    for wrong in (tmp_path / "folder", tmp_path / "no" / "where.csv"):
+        with pytest.raises(UsageError, match="cannot write"):
+            run.export(wrong)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("folder", "points.CSV", "points.parquet")
+    ]
+
+
+def test_a_download_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(head + b"4\r\nstep\r\n")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    target = tmp_path / "points.csv"
+    target.write_text("old")
+    link = Link(f"http://127.0.0.1:{listener.getsockname()[1]}", "", 30.0)
+    with pytest.raises(UnavailableError, match="broke off"):
+        download(link, "/export", {}, target)
+    thread.join()
+    listener.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["points.csv"]
+    assert target.read_text() == "old"
+
+
+def test_the_command_exports(server: ServerProcess, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "runlore", "run", "export", "--url", server.url]
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+
+    done = run("export/r1", "-o", "out.csv", "--key", "ok", "--json")
+    assert done.returncode == 0, done.stderr
+    size = (tmp_path / "out.csv").stat().st_size
+    assert json.loads(done.stdout) == {
+        "run": "local/export/r1",
+        "path": "out.csv",
+        "bytes": size,
+    }
+    wrong = run("export/r1", "-o", "out.xlsx", "--format", "xlsx")
+    assert (wrong.returncode, "parquet or csv" in wrong.stderr) == (1, True)
 
 
 def test_downloads_that_are_abandoned_leave_nothing_open(server: ServerProcess) -> None:
