@@ -1,11 +1,12 @@
 """An export that nobody takes lets go of the store."""
 
 import asyncio
+import sys
 import time
 
 import pytest
 
-from runlore.errors import UnavailableError
+from runlore.errors import UnavailableError, UsageError
 from runlore.server.routes.export import sent
 from runlore.services.export import export
 from runlore.store.metrics import Scan
@@ -58,3 +59,14 @@ def test_a_client_that_goes_away_or_takes_all_has_its_export_closed() -> None:
 
     asyncio.run(take(None))
     asyncio.run(take(1))
+
+
+def test_without_pyarrow_parquet_is_refused_with_the_way_out_and_csv_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    closed: list[bool] = []
+    with pytest.raises(UsageError, match="pip install"):
+        export(a_scan(closed), "parquet")
+    assert closed == [True]
+    assert export(a_scan([]), "csv").piece() is not None
