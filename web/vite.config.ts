@@ -6,6 +6,8 @@ const server = process.env["RUNLORE_URL"] ?? "http://127.0.0.1:7333";
 
 export default defineConfig({
   plugins: [react()],
+  // Files name each other relatively; the server puts its prefix before those of the first document.
+  base: "./",
   worker: { format: "es" },
   build: {
     outDir: "../src/runlore/server/page",

@@ -12,7 +12,14 @@ RunloreError
 
 
 class RunloreError(Exception):
-    """The root of all errors raised by Runlore."""
+    """The root of all errors raised by Runlore; `runlore.Error` is another word for it.
+
+    Example:
+        try:
+            runlore.init(project="no/such name")
+        except runlore.Error as error:
+            print(error)
+    """
 
 
 class UsageError(RunloreError, ValueError):

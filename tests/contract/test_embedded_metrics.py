@@ -129,3 +129,20 @@ def test_what_is_deleted_or_packed_gives_its_space_back_to_the_disk(tmp_path: Pa
     (kept,) = store.series([builders[2].run], ["key-7"], buckets=100)
     assert kept.points == 4000
     store.close()
+
+
+def test_long_texts_are_not_written_again_by_the_packs_behind_them(tmp_path: Path) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    builder, first = SpoolBuilder(a_run()), 0
+    texts = [letter * size for letter in "abc" for size in (2_000_000, 10)]
+    for step, text in enumerate(texts):
+        builder.log({"sample": text, "loss": 0.5}, step=step)
+        store.append([builder.piece(first)])
+        first = len(builder.frames)
+        store.settle()
+    assert [row.values["sample"] for row in store.rows(a_run())] == texts
+    store.close()
+    history = sqlite3.connect(tmp_path / "history" / "1.db")
+    blocks = history.execute("SELECT n FROM block WHERE dead IS NULL ORDER BY id").fetchall()
+    history.close()
+    assert blocks == [(1,), (2,), (2,), (1,)]

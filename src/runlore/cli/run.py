@@ -10,12 +10,14 @@ import typer
 from runlore.cli.console import ago, emit, emit_json, emit_table
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunState
+from runlore.core.text import printable
 from runlore.errors import UsageError
 from runlore.sdk.api import Api, ApiRun
 
 app = typer.Typer(no_args_is_help=True)
 
 _SHOWN_KEYS = 3
+_BREAK = "\n"
 _Url = Annotated[str | None, typer.Option("--url", help="Address of the server.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _RunName = Annotated[str, typer.Argument(help="project/run or owner/project/run")]
@@ -144,7 +146,8 @@ def delete_run(
     found = Api(url).run(run)
     if not yes:
         typer.confirm(
-            f"Delete run {found.ref} ({found.name}) with {found.points:,} points for good?",
+            f"Delete run {found.ref} ({printable(found.name)}) with {found.points:,} points "
+            "for good?",
             abort=True,
             err=True,
         )
@@ -159,23 +162,24 @@ def _show(run: ApiRun, as_json: bool) -> None:
     if as_json:
         emit_json(run.to_json())
         return
-    emit(f"{run.ref}  {run.name}")
+    emit(f"{run.ref}  {printable(run.name)}")
     emit(f"  state    {run.state}")
     emit(f"  created  {run.created_at.isoformat(timespec='seconds')}")
     if run.finished_at is not None:
         emit(f"  ended    {run.finished_at.isoformat(timespec='seconds')}")
     emit(f"  points   {run.points:,}")
     if run.tags:
-        emit(f"  tags     {', '.join(run.tags)}")
+        emit(f"  tags     {', '.join(map(printable, run.tags))}")
     if run.notes:
-        emit(f"  notes    {run.notes}")
+        emit(f"  notes    {run.notes.replace(_BREAK, _BREAK + ' ' * 11)}")
     emit(f"  page     {run.url}")
     for title, content in (("config", run.config), ("summary", run.summary)):
         if content:
             emit(f"  {title}")
-            width = max(map(len, content))
-            for key, value in content.items():
-                emit(f"    {key.ljust(width)}  {_value(value)}")
+            shown = [(printable(key), printable(_value(one))) for key, one in content.items()]
+            width = max(len(key) for key, _ in shown)
+            for key, value in shown:
+                emit(f"    {key.ljust(width)}  {value}")
 
 
 def _short(summary: JsonObject) -> str:

@@ -1,6 +1,5 @@
 """What a server tells, checked and turned into Python: runs, projects, rows."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import NoneType
@@ -8,7 +7,9 @@ from typing import NamedTuple, TypeAlias, cast
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
+from runlore.errors import UnavailableError, UsageError
 from runlore.sdk.link import strange
+from runlore.wire import document
 
 Kinds: TypeAlias = tuple[type, ...]
 Row: TypeAlias = dict[str, Value | datetime]
@@ -38,8 +39,6 @@ PROJECT: Mapping[str, Kinds] = {
     "active_at": (str,),
 }
 _WORDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number"}
-# What Python turns into an integer has at most 4,300 digits.
-_NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
 
 
 class Logged(NamedTuple):
@@ -100,31 +99,27 @@ def logged(content: JsonValue, url: str) -> Logged:
     if not is_row or not _is_time(cast(str, time)):
         raise strange("a row with 'step', 'time' and 'values'", content, url)
     found: dict[str, Value] = {}
-    for key, value in cast(JsonObject, values).items():
-        plain = unplain(value) if isinstance(value, dict) else value
-        if not isinstance(plain, float | int | str):
+    for key, value in unplain_object(cast(JsonObject, values), url).items():
+        if not isinstance(value, float | int | str):
             raise strange(f"a number, bool or string for {key[:60]!r}", value, url)
-        found[key] = plain
+        found[key] = value
     return Logged(cast(int, step), datetime.fromisoformat(cast(str, time)), found)
 
 
 def unplain_object(value: JsonValue, url: str) -> JsonObject:
-    """Turn a document of the API into Python's numbers."""
+    """Turn a document of the API into Python's numbers.
+
+    Raises:
+        UnavailableError: it is none that a server of this version writes.
+    """
     try:
-        # A name of the user's own, even "$number", is never a number's.
-        return {key: unplain(one) for key, one in cast(JsonObject, value).items()}
+        return document.unplain_object(value)
+    except UsageError as error:
+        raise UnavailableError(
+            f"{url} sent a document that no Runlore server of this version writes: {error}"
+        ) from error
     except RecursionError as error:
         raise strange("a document at most 64 deep", value, url) from error
-
-
-def unplain(value: JsonValue) -> JsonValue:
-    """Turn a value of the API into Python's numbers."""
-    if isinstance(value, dict):
-        name = value.get("$number") if len(value) == 1 else None
-        if isinstance(name, str) and _NUMBER.fullmatch(name):
-            return float(name) if name.endswith(("NaN", "Infinity")) else int(name)
-        return {key: unplain(one) for key, one in value.items()}
-    return [unplain(one) for one in value] if isinstance(value, list) else value
 
 
 def _is_time(text: str) -> bool:

@@ -17,6 +17,7 @@ from runlore.errors import (
     UsageError,
 )
 from runlore.sdk.http import CONNECT_SECONDS, Connection
+from runlore.wire.document import plain
 from runlore.wire.series import MEDIA_TYPE
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -70,7 +71,7 @@ class Link:
         text = b""
         if body is not None:
             headers["Content-Type"] = "application/json"
-            text = json.dumps(_plain(body)).encode()
+            text = json.dumps(plain(body)).encode()
         status, answered, content = self._exchange(method, target, text, headers)
         if status >= 400:
             raise error_of(status, content, self.url)
@@ -108,12 +109,12 @@ class Link:
     def _unpacked(self, content: bytes) -> bytes:
         unpacking = zlib.decompressobj(_GZIP)
         try:
-            plain = unpacking.decompress(content, MAX_BYTES)
+            unpacked = unpacking.decompress(content, MAX_BYTES)
         except zlib.error as error:
             raise strange("a gzip body", content[:60], self.url) from error
         if not unpacking.eof:
             raise strange("a whole gzip body", content[:60], self.url)
-        return plain
+        return unpacked
 
 
 def strange(wanted: str, found: object, url: str) -> UnavailableError:
@@ -131,16 +132,6 @@ def _short(found: object) -> str:
     if isinstance(found, dict | list):
         return f"a JSON {'object' if isinstance(found, dict) else 'array'} of {len(found)}"
     return repr(found[:60] if isinstance(found, str | bytes) else found)[:80]
-
-
-def _plain(value: JsonValue) -> JsonValue:
-    """Write numbers that JSON has no token for as the API does."""
-    if isinstance(value, float) and value - value != 0:
-        name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-        return {"$number": name}
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def error_of(status: int, content: bytes, url: str) -> RunloreError:

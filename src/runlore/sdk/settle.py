@@ -220,6 +220,7 @@ class Settler:
 
     def attend(self, stream: Stream) -> None:
         """Settle what is new of a stream, note its delivery, read back what is asked for."""
+        stream.staged.tidy_disk()
         offset = stream.fetch_at
         if offset is not None:
             stream.fetch_at = None

@@ -11,10 +11,13 @@ from typing import Literal, TypeAlias
 from runlore import settings as settings_table
 from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
+from runlore.core.text import printable
 from runlore.errors import UsageError
 from runlore.sdk import foreign, logins, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
-from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
+from runlore.sdk.facts import Origin
+from runlore.sdk.goals import Definition
+from runlore.sdk.run import Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
@@ -171,7 +174,7 @@ def log(data: Mapping[str, object], step: int | None = None, commit: bool | None
     run.log(data, step, commit)
 
 
-def finish(exit_code: int | None = None, **unknown: object) -> None:
+def finish(exit_code: int | None = None, *, quiet: bool | None = None, **unknown: object) -> None:
     """End the current run if there is one, see `Run.finish`.
 
     Example:
@@ -180,7 +183,7 @@ def finish(exit_code: int | None = None, **unknown: object) -> None:
     _warn_unknown("finish()", unknown)
     run = _process.current
     if run is not None:
-        _finish(run, exit_code)
+        _finish(run, exit_code, quiet=quiet)
 
 
 def login(key: str | None = None, *, host: str | None = None, **unknown: object) -> bool:
@@ -216,13 +219,13 @@ def define_metric(
     goal: Literal["minimize", "maximize"] | None = None,
     hidden: bool | None = None,
     **unknown: object,
-) -> None:
+) -> Definition:
     """Say how a metric of the current run is drawn and summed up, see `Run.define_metric`.
 
     Example:
         runlore.define_metric("eval/*", step_metric="epoch")
     """
-    current("define_metric()").define_metric(
+    return current("define_metric()").define_metric(
         name, step_metric, summary=summary, goal=goal, hidden=hidden, **unknown
     )
 
@@ -397,15 +400,15 @@ def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
         _finish(before, None)
     elif way == "return_previous":
         terminal.say(
-            f"runlore: {before.name} is not finished, so init() returned it; finish() it first, "
-            "or use reinit='finish_previous'"
+            f"runlore: {printable(before.name)} is not finished, so init() returned it; "
+            "finish() it first, or use reinit='finish_previous'"
         )
         return before
     return None
 
 
-def _finish(run: Run, exit_code: int | None) -> None:
-    run.finish(exit_code)
+def _finish(run: Run, exit_code: int | None, *, quiet: bool | None = None) -> None:
+    run.finish(exit_code, quiet=quiet)
     _process.live = {ref: live for ref, live in _process.live.items() if live is not run}
     if _process.current is run:
         _process.current = None

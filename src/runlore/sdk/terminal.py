@@ -6,6 +6,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from runlore.core.metric import Value
+from runlore.core.text import printable, printable_lines
 from runlore.sdk.values import shown
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -77,9 +78,9 @@ class Notices:
 
 
 def say(text: str) -> None:
-    """Print to stderr, or nowhere if there is none."""
+    """Print lines to stderr, or nowhere if there is none."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable_lines(text) + "\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError, UnicodeError):
         return
@@ -87,7 +88,7 @@ def say(text: str) -> None:
 
 def started(name: str, url: str | None) -> str:
     """Return the first line of a run; without a URL it is offline."""
-    return f"runlore: {name} · {url or 'offline'}"
+    return f"runlore: {printable(name)} · {url or 'offline'}"
 
 
 def ended(ending: Ending, curves: Sequence[Curve]) -> str:
@@ -171,9 +172,9 @@ def number(value: Value) -> str:
     return f"{value:.3g}"
 
 
-def printable(key: str) -> str:
+def short_key(key: str) -> str:
     """Return a key without control characters, cut to 28 characters."""
-    text = "".join(c if c.isprintable() else "�" for c in key)
+    text = printable(key)
     return text if len(text) <= 28 else "…" + text[-27:]
 
 
@@ -206,7 +207,7 @@ def _curves(curves: Sequence[Curve]) -> list[str]:
     chosen = sorted(curves, key=_rank)[:MAX_KEYS]
     if not chosen:
         return []
-    names = [printable(curve.key) for curve in chosen]
+    names = [short_key(curve.key) for curve in chosen]
     cells = [_cell(curve) for curve in chosen]
     name_width = max(map(len, names))
     cell_width = max(map(len, cells))

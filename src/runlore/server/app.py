@@ -15,7 +15,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
-from runlore.server.auth import Guard
+from runlore.server.auth import Guard, prefix_of
 from runlore.server.backend import Backend
 from runlore.server.page import PAGE_FOLDER, PageFiles, show_first_page, show_page
 from runlore.server.problems import MAX_JSON, answer_error
@@ -51,7 +51,7 @@ def create_app(
 ) -> ASGIApp:
     """Make the application; the backend stays its caller's, who closes it."""
     door = spool.SpoolDoor(backend)
-    files = PageFiles(page_folder)
+    files = PageFiles(page_folder, prefix=prefix_of(public_url))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

@@ -1,21 +1,19 @@
 """The shapes of what the HTTP API takes and gives; the OpenAPI description is made from them."""
 
 from datetime import UTC, datetime, timedelta
-from math import isfinite, isnan
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from runlore.core.json import JsonObject, JsonValue
+from runlore.core.json import JsonObject
 from runlore.core.metric import Kind
 from runlore.core.run import RunState
-from runlore.errors import UsageError
 from runlore.services.runs import RunView
 from runlore.store.runs import ProjectRecord
+from runlore.wire.document import plain_object
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_JSON_INTEGER = 2**63
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,42 +275,7 @@ def at(time_ns: int) -> datetime:
 
 def shown_object(content: JsonObject) -> dict[str, object]:
     """Make an object that strict JSON can hold."""
-    return {shown(key): plain(value) for key, value in content.items()}
-
-
-def plain(value: JsonValue) -> object:
-    """Make a value that strict JSON can hold: what it cannot stands as `{"$number": …}`."""
-    if isinstance(value, float):
-        return value if isfinite(value) else {"$number": number_name(value)}
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, dict):
-        return shown_object(value)
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    if isinstance(value, int) and not -_JSON_INTEGER <= value < _JSON_INTEGER:
-        return {"$number": str(value)}
-    return value
-
-
-def number_name(value: float) -> str:
-    """Name a number that JSON has no token for."""
-    if isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
-
-
-def unplain(value: object) -> JsonValue:
-    """Read a value that `plain` made, or any JSON value."""
-    if isinstance(value, dict):
-        if list(value) == ["$number"] and isinstance(value["$number"], str):
-            return _named_number(value["$number"])
-        return {str(key): unplain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [unplain(one) for one in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise UsageError(f"expected a JSON value, got {type(value).__name__}")
+    return cast(dict[str, object], plain_object(content, shown))
 
 
 def shown(text: str) -> str:
@@ -322,17 +285,6 @@ def shown(text: str) -> str:
 
 def _shown_or_none(text: str | None) -> str | None:
     return None if text is None else shown(text)
-
-
-def _named_number(name: str) -> float | int:
-    if name in ("NaN", "Infinity", "-Infinity"):
-        return float(name)
-    try:
-        return int(name)
-    except ValueError as error:
-        raise UsageError(
-            f"$number must be NaN, Infinity, -Infinity or a whole number, got {name[:80]!r}"
-        ) from error
 
 
 def _definition(content: JsonObject) -> Definition:

@@ -3,6 +3,7 @@
 import mimetypes
 from asyncio import to_thread
 from pathlib import Path
+from urllib.parse import quote
 
 from litestar import Response, get
 
@@ -31,8 +32,17 @@ _STYLE = (
 class PageFiles:
     """The files of the built page, read from their folder when first asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, prefix: str = "") -> None:
+        """Show a folder; `prefix` is the path below which browsers see the server, or empty."""
         self._folder = folder
+        self._prefix = prefix
+
+    def document(self) -> bytes | None:
+        """Return the first document, None without one: it names its files from the root on."""
+        index = self.find("index.html")
+        if index is None:
+            return None
+        return index.read_bytes().replace(b'="./', f'="{quote(self._prefix)}/'.encode())
 
     def find(self, path: str) -> Path | None:
         """Return the file that a path names, or None; nothing outside the folder is found."""
@@ -66,12 +76,12 @@ async def show_page(page: PageFiles, path: str) -> Response[bytes]:
     return await to_thread(_document, page)
 
 
-def login_page(*, is_wrong: bool = False) -> bytes:
+def login_page(action: str, *, is_wrong: bool = False) -> bytes:
     """Return what a browser sees that has not logged in, or did so with a wrong key."""
     told = "That key is not this server's" if is_wrong else "This server asks for a key"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
-        f"<h1>{told}</h1><form action=/login>"
+        f'<h1>{told}</h1><form action="{quote(action)}">'
         "<label>Key <input name=key type=password autofocus required></label> "
         "<button>Log in</button></form><p>Whoever started the server finds it in the file "
         "that <code>runlore serve</code> names.</p></html>"
@@ -89,9 +99,7 @@ def _unbuilt_page() -> bytes:
 
 
 def _document(page: PageFiles) -> Response[bytes]:
-    index = page.find("index.html")
-    body = index.read_bytes() if index is not None else _unbuilt_page()
-    return _file(body, "text/html", "no-cache")
+    return _file(page.document() or _unbuilt_page(), "text/html", "no-cache")
 
 
 def _file(body: bytes, kind: str, caching: str) -> Response[bytes]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runlore.core.json import JsonObject
-from runlore.core.metric import Kind
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Kind, Value
 from runlore.core.run import RunRef, RunState
 from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
@@ -20,7 +20,11 @@ from runlore.store.runs import ProjectRecord, RunRecord, RunStore
 
 MAX_PAGE = 1000
 MAX_ROWS = 10_000
+PAGE_TEXT = 8 * 1024 * 1024
+"""A page of runs or rows ends with the one that brings its texts to as many characters."""
 _REMEMBERED = 20_000
+_REMEMBERED_TEXT = 16 * 1024
+_VALUE_TEXT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,7 @@ class Runs:
         limit: int = 100,
         before: int | None = None,
     ) -> RunViews:
-        """Return runs of a project, newest first."""
+        """Return runs of a project, newest first: at most `limit`, fewer where they are long."""
         page = self._runs.page(
             owner,
             project,
@@ -122,9 +126,14 @@ class Runs:
             limit=limit,
             before=before,
         )
-        return RunViews(
-            runs=[self._view(record) for record in page.runs], total=page.total, next=page.next
-        )
+        views: list[RunView] = []
+        text = 0
+        for record in page.runs:
+            views.append(self._view(record))
+            text += _length(views[-1].summary) + _length(record.config) + len(record.notes)
+            if text >= PAGE_TEXT and record is not page.runs[-1]:
+                return RunViews(runs=views, total=page.total, next=record.number)
+        return RunViews(runs=views, total=page.total, next=page.next)
 
     def get(self, ref: RunRef) -> RunView:
         """Return a run, or raise NotFoundError or DeletedError."""
@@ -181,7 +190,7 @@ class Runs:
         limit: int,
         after: tuple[int, int] | None,
     ) -> Rows:
-        """Return merged rows of a run in the order of steps.
+        """Return merged rows of a run in the order of steps: at most `limit`, fewer of long ones.
 
         `after` is the `next` of the rows before.
         """
@@ -190,16 +199,17 @@ class Runs:
         if after is not None:
             start, skip = after
         rows: list[HistoryRow] = []
-        step, seen = None, 0
+        step, seen, text = None, 0, 0
         for row in self._metrics.rows(ref, keys=keys, start=start, stop=stop):
             if row.step != step:
                 step, seen = row.step, 0
-            if len(rows) == limit:
+            if len(rows) == limit or text >= PAGE_TEXT:
                 return Rows(rows=rows, next=(row.step, seen))
             seen += 1
             if after is not None and row.step == start and seen <= skip:
                 continue
             rows.append(row)
+            text += sum(map(_row_length, row.values.items()))
         return Rows(rows=rows, next=None)
 
     def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
@@ -248,6 +258,8 @@ class Runs:
                 self._keys.move_to_end(record.ref)
                 return known[1]
         keys = self._metrics.keys(record.ref)
+        if sum(len(key.last) for key in keys if isinstance(key.last, str)) > _REMEMBERED_TEXT:
+            return keys
         with self._lock:
             self._keys[record.ref] = (version, keys)
             self._keys.move_to_end(record.ref)
@@ -266,6 +278,20 @@ class Runs:
         if not is_finite.any():
             return float("nan")
         return float(np.average(series.mean[is_finite], weights=counts[is_finite]))
+
+
+def _length(value: JsonValue) -> int:
+    """Tell about how many characters a document has as JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _length(one) for key, one in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else _VALUE_TEXT
+
+
+def _row_length(cell: tuple[str, Value]) -> int:
+    key, value = cell
+    return len(key) + (len(value) if isinstance(value, str) else _VALUE_TEXT)
 
 
 def _updated(record: RunRecord, update: RunUpdate) -> RunRecord:

@@ -12,8 +12,9 @@ from runlore.core.json import JsonObject
 from runlore.core.run import RunState, checked_name, checked_owner, run_ref
 from runlore.errors import UsageError
 from runlore.server.backend import Backend
-from runlore.server.nouns import Deleted, Run, RunList, RunPatch, a_run, unplain
+from runlore.server.nouns import Deleted, Run, RunList, RunPatch, a_run
 from runlore.services.runs import MAX_PAGE, RunUpdate
+from runlore.wire.document import unplain_object
 
 _RUNS = "/api/v1/projects/{owner:str}/{project:str}/runs"
 _RUN = f"{_RUNS}/{{run:str}}"
@@ -99,9 +100,7 @@ def _update(data: RunPatch) -> RunUpdate:
 
 
 def _object(given: dict[str, object] | UnsetType) -> JsonObject | None:
-    if given is UNSET or not isinstance(given, dict):
-        return None
-    return {key: unplain(value) for key, value in given.items()}
+    return None if given is UNSET else unplain_object(given)
 
 
 def _state(given: str | None) -> RunState | None:

@@ -13,10 +13,11 @@ from runlore.core.axis import Axis
 from runlore.core.json import JsonValue
 from runlore.core.run import checked_name, checked_owner
 from runlore.server.backend import Backend
-from runlore.server.nouns import OneGroup, OneSeries, SeriesList, SeriesQuery, plain, shown
+from runlore.server.nouns import OneGroup, OneSeries, SeriesList, SeriesQuery, shown
 from runlore.services.groups import GroupSeries
 from runlore.services.series import Asked, Found, Group, read_series
 from runlore.store.metrics import Floats, Series
+from runlore.wire.document import plain
 from runlore.wire.series import (
     COLUMNS,
     GROUP_COLUMNS,

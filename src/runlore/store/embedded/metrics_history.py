@@ -77,6 +77,7 @@ _UPGRADE = (
 )
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
+_SMALL_TEXT_BYTES = 1024 * 1024
 _IDLE_READERS = 4
 _KNOWN_SETS = 256
 
@@ -287,7 +288,12 @@ class History:
             whole = joined(columns, parts)
             summary.fold(whole)
             old = self._own.growing_block(packing.run, packing.writer, set_id)
-            if old is not None and old.n < self._sizes.small_frames:
+            # What is joined is written again; of long texts that is not worth it.
+            if (
+                old is not None
+                and old.n < self._few(self._sizes.small_frames, len(columns.cells))
+                and self._own.text_bytes(old, columns) < _SMALL_TEXT_BYTES
+            ):
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
@@ -323,18 +329,25 @@ class History:
         sizes = self._sizes
         groups: dict[int, list[BlockRow]] = {}
         for block in self._own.waiting_blocks(raising.run, raising.writer):
-            if block.n >= sizes.small_frames or raising.has_ended:
-                groups.setdefault(block.columns, []).append(block)
-        least = sizes.small_frames if raising.has_ended else sizes.raise_frames
-        return {
-            columns: blocks
-            for columns, blocks in groups.items()
-            if sum(block.n for block in blocks) >= least
-        }
+            groups.setdefault(block.columns, []).append(block)
+        worth = {}
+        for set_id, blocks in groups.items():
+            width = self._width(set_id, raising.run_name)
+            small = self._few(sizes.small_frames, width)
+            if not raising.has_ended:
+                blocks = [block for block in blocks if block.n >= small]
+            least = small if raising.has_ended else self._few(sizes.raise_frames, width)
+            if sum(block.n for block in blocks) >= least:
+                worth[set_id] = blocks
+        return worth
+
+    def _few(self, frames: int, width: int) -> int:
+        """Return a number of frames, or fewer where they are so wide that they are many values."""
+        return min(frames, max(1, _RAISE_VALUES // max(1, width)))
 
     def _width(self, set_id: int, run_name: str) -> int:
         try:
-            return len(self._own.columns(set_id, run_name).number_columns)
+            return len(self._own.columns(set_id, run_name).cells)
         except DamageError:
             return 1
 

@@ -11,12 +11,14 @@ import numpy as np
 
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import (
+    SIZE_HEAD_BYTES,
     Floats,
     Ints,
     unpack_floats,
     unpack_ints,
     unpack_texts,
     unseal,
+    unsealed_size,
 )
 from runlore.store.embedded.metrics_buckets import Buckets
 from runlore.store.embedded.metrics_decode import Block, Columns
@@ -185,6 +187,17 @@ class HistoryReader:
         number = _segments(len(columns.number_columns), block.per_segment) + slot
         key = columns.keys[columns.text_columns[slot]]
         return unpack_texts(*self._segment(block, number, [key], run_name))
+
+    def text_bytes(self, block: BlockRow, columns: Columns) -> int:
+        """Return how many bytes the texts of a block have, without reading them."""
+        first = (block.id << SEGMENT_BITS) + _segments(
+            len(columns.number_columns), block.per_segment
+        )
+        heads = self._db.execute(
+            "SELECT substr(body, 1, ?) FROM segment WHERE id >= ? AND id < ?",
+            (SIZE_HEAD_BYTES, first, first + len(columns.text_columns)),
+        )
+        return sum(unsealed_size(head) for (head,) in heads)
 
     def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
         """Return all of a block."""

@@ -332,9 +332,15 @@ def _columns(record: RunRecord) -> dict[str, object]:
         "end_state": record.end_state,
         "points": record.points,
         "unsettled": record.unsettled,
-        "search": "\n".join([record.name, record.ref.run_id, *record.tags]).casefold(),
+        "search": _searched(record),
         "document": json.dumps(document, separators=(",", ":")),
     }
+
+
+def _searched(record: RunRecord) -> str:
+    text = "\n".join([record.name, record.ref.run_id, *record.tags]).casefold()
+    # Halves of surrogate pairs come by JSON escapes; SQLite has no place for them.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _decode(ref: RunRef, number: int, text: str) -> RunRecord:
