@@ -72,8 +72,7 @@ def merged(series: Sequence[Series], width: int) -> Cells:
     """
     cell, column, shape = _places(series, width)
     size = shape[0] * shape[1]
-    steps = np.concatenate([one.step for one in series])
-    lasts = np.concatenate([one.step_last for one in series])
+    columns = _Columns(column, shape[1])
     counts = np.concatenate([one.count - one.nan - one.posinf - one.neginf for one in series])
     totals = np.bincount(cell, counts, size)
     means = np.concatenate([one.mean for one in series])
@@ -84,10 +83,10 @@ def merged(series: Sequence[Series], width: int) -> Cells:
     values[totals == 0] = np.nan
     return Cells(
         values=values.reshape(shape),
-        step=_extreme(np.minimum, column, steps, shape[1]),
-        step_last=_extreme(np.maximum, column, lasts, shape[1]),
-        min=_extreme(np.fmin, column, np.concatenate([one.min for one in series]), shape[1]),
-        max=_extreme(np.fmax, column, np.concatenate([one.max for one in series]), shape[1]),
+        step=columns.extreme(np.minimum, [one.step for one in series]),
+        step_last=columns.extreme(np.maximum, [one.step_last for one in series]),
+        min=columns.extreme(np.fmin, [one.min for one in series]),
+        max=columns.extreme(np.fmax, [one.max for one in series]),
     )
 
 
@@ -96,20 +95,21 @@ def merged_x(series: Sequence[Series], width: int) -> XColumns | None:
 
     `last` is the mean of those of the runs.
     """
-    columns = [one.x for one in series if one.x is not None]
-    if len(columns) < len(series):
+    placed = [one.x for one in series if one.x is not None]
+    if len(placed) < len(series):
         return None
     cell, column, shape = _places(series, width)
+    columns = _Columns(column, shape[1])
     lasts = np.full(shape[0] * shape[1], np.nan)
     # Of several buckets of a run the last is written last and stays.
-    lasts[cell] = np.concatenate([one.last for one in columns])
+    lasts[cell] = np.concatenate([one.last for one in placed])
     lasts = lasts.reshape(shape)
     known = np.isfinite(lasts)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, lasts / count, 0.0).sum(axis=0)
     return XColumns(
-        min=_extreme(np.fmin, column, np.concatenate([one.min for one in columns]), shape[1]),
-        max=_extreme(np.fmax, column, np.concatenate([one.max for one in columns]), shape[1]),
+        min=columns.extreme(np.fmin, [one.min for one in placed]),
+        max=columns.extreme(np.fmax, [one.max for one in placed]),
         last=np.where(known.any(axis=0), mean, np.nan),
     )
 
@@ -168,13 +168,16 @@ def _places(series: Sequence[Series], width: int) -> tuple[_Ints, _Ints, tuple[i
     return row * len(places) + column, column, (len(series), len(places))
 
 
-def _extreme(pick: np.ufunc, column: _Ints, values: Floats, size: int) -> Floats:
-    found = np.full(size, np.nan)
-    order = np.argsort(column, kind="stable")
-    starts = np.searchsorted(column[order], np.arange(size))
-    if size:
-        pick.reduceat(values[order], starts, out=found)
-    return found
+class _Columns:
+    """Finds the extremes of what falls into each column of common buckets."""
+
+    def __init__(self, column: _Ints, size: int) -> None:
+        self._order = np.argsort(column, kind="stable")
+        self._starts = np.searchsorted(column[self._order], np.arange(size))
+
+    def extreme(self, pick: np.ufunc, values: Sequence[Floats]) -> Floats:
+        found: Floats = pick.reduceat(np.concatenate(values)[self._order], self._starts)
+        return found
 
 
 def _shown(scaled: Floats, power: NDArray[np.int32], without: NDArray[np.bool_]) -> Floats:
