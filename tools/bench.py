@@ -104,6 +104,11 @@ FIGURES = (
     Figure("server CPU per tiny post", "server", r"tiny post, CPU +([\d.]+) ms", 1.5, "ms"),
     Figure("server ready", "server", r"ready, median of 5 +([\d.]+) s", 0.8, "s"),
     Figure("server idle memory", "server", r"idle memory, resident +([\d.]+) MB", 100, "MB"),
+    Figure("1 x 100 k steps over HTTP", "series", r"1 x 100 k.*? ([\d.]+) ms median", 2, "ms"),
+    Figure("20 x 10 k steps over HTTP", "series", r"20 x 10 k.*? ([\d.]+) ms median", 6, "ms"),
+    Figure("series while 100 k points/s come in", "series", r"load, 95 % +([\d.]+) ms", 50, "ms"),
+    Figure("1000 x 10 k steps, CPU", "series", r"200 buckets +([\d.]+) ms CPU", 80, "ms"),
+    Figure("export to Parquet", "series", r"parquet +([\d.]+) M", 1, "M/s", is_least=True),
     Figure("clone to first live curve", "demo", r"first live curve +([\d.]+) s", 90, "s"),
 )
 

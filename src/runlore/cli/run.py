@@ -1,8 +1,9 @@
-"""`runlore run`: list, get, update and delete runs."""
+"""`runlore run`: list, get, update, export and delete runs."""
 
 import json
 from itertools import islice
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -100,6 +101,35 @@ def update_run(
         config=dict(map(_pair, config)) if config is not None else None,
     )
     _show(found, as_json)
+
+
+@app.command("export")
+def export_run(
+    run: _RunName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")],
+    format: Annotated[
+        str | None, typer.Option(help="parquet or csv; else the file's name tells.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Only this metric; repeat it for more.")
+    ] = None,
+    as_json: _Json = False,
+    url: _Url = None,
+) -> None:
+    """Write all points of a run into a file, superseded ones marked.
+
+    Example: runlore run export digits/k3f9x2ab -o points.parquet
+    """
+    if format not in (None, "parquet", "csv"):
+        raise UsageError(f"--format must be parquet or csv, got {format!r}")
+    known = cast(Literal["parquet", "csv"] | None, format)
+    found = Api(url).run(run)
+    path = found.export(output, format=known, keys=key)
+    size = path.stat().st_size
+    if as_json:
+        emit_json({"run": str(found.ref), "path": str(path), "bytes": size})
+    else:
+        emit(f"wrote {path}, {size:,} bytes")
 
 
 @app.command("delete")

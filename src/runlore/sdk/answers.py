@@ -1,13 +1,9 @@
-"""What a server tells, checked and turned into Python: runs, projects, rows, series."""
+"""What a server tells, checked and turned into Python: runs, projects, rows."""
 
-import json
-import re
-import struct
-from array import array
 from collections.abc import Mapping
 from datetime import datetime
 from types import NoneType
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
@@ -43,9 +39,14 @@ PROJECT: Mapping[str, Kinds] = {
     "active_at": (str,),
 }
 _WORDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number"}
-_SERIES_HEAD = struct.Struct("<4sII4x")
-_METRIC = "metric:"
-_ROW_OWN = re.compile(f"(?:{_METRIC})*(?:step|time)")
+
+
+class Logged(NamedTuple):
+    """A row of the history; values by the names under which they were logged."""
+
+    step: int
+    time: datetime
+    values: dict[str, Value]
 
 
 def checked(content: JsonValue, shape: Mapping[str, Kinds], *, what: str, url: str) -> JsonObject:
@@ -85,7 +86,7 @@ def next_cursor(answer: JsonObject, before: str, url: str) -> str | None:
     return str(found)
 
 
-def row(content: JsonValue, url: str) -> Row:
+def logged(content: JsonValue, url: str) -> Logged:
     """Turn a row of the history into Python.
 
     Raises:
@@ -97,17 +98,12 @@ def row(content: JsonValue, url: str) -> Row:
     is_row = type(step) is int and isinstance(time, str) and isinstance(values, dict)
     if not is_row or not _is_time(cast(str, time)):
         raise strange("a row with 'step', 'time' and 'values'", content, url)
-    found: Row = {"step": cast(int, step), "time": datetime.fromisoformat(cast(str, time))}
+    found: dict[str, Value] = {}
     for key, value in unplain_object(cast(JsonObject, values), url).items():
         if not isinstance(value, float | int | str):
             raise strange(f"a number, bool or string for {key[:60]!r}", value, url)
-        found[_row_name(key)] = value
-    return found
-
-
-def _row_name(key: str) -> str:
-    """Name a metric in a row, apart from the row's own step and time and from all others."""
-    return f"{_METRIC}{key}" if _ROW_OWN.fullmatch(key) else key
+        found[key] = value
+    return Logged(cast(int, step), datetime.fromisoformat(cast(str, time)), found)
 
 
 def unplain_object(value: JsonValue, url: str) -> JsonObject:
@@ -124,42 +120,6 @@ def unplain_object(value: JsonValue, url: str) -> JsonObject:
         ) from error
     except RecursionError as error:
         raise strange("a document at most 64 deep", value, url) from error
-
-
-def series(content: bytes, url: str) -> dict[str, dict[str, list[float]]]:
-    """Read the binary form of series: key, column, numbers.
-
-    Raises:
-        UnavailableError: that is not what came.
-    """
-    try:
-        return _series(content)
-    except UnavailableError:
-        raise
-    except (struct.error, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise strange("series", content[:60], url) from error
-
-
-def _series(content: bytes) -> dict[str, dict[str, list[float]]]:
-    magic, version, size = _SERIES_HEAD.unpack_from(content)
-    if magic != b"RLSR" or version != 1:
-        raise UnavailableError(
-            f"expected series of version 1, got {magic!r} of version {version}; "
-            "use the same version of Runlore here and on the server"
-        )
-    at = _SERIES_HEAD.size + size
-    header = json.loads(content[_SERIES_HEAD.size : at])
-    found: dict[str, dict[str, list[float]]] = {}
-    for one in header["series"]:
-        rows = one["rows"]
-        columns = found[str(one["key"])] = {}
-        for name in header["columns"]:
-            numbers = array("d", content[at : at + 8 * rows])
-            if len(numbers) != rows:
-                raise ValueError(f"expected {rows} numbers, got {len(numbers)}")
-            columns[str(name)] = numbers.tolist()
-            at += 8 * rows
-    return found
 
 
 def _is_time(text: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Literal, cast, get_args, overload
 from urllib.parse import quote
 
@@ -12,11 +13,16 @@ from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import DEFAULT_OWNER, RunRef, RunState, checked_name, checked_owner, run_ref
 from runlore.errors import UsageError
 from runlore.sdk import answers, logins
-from runlore.sdk.answers import Row
-from runlore.sdk.link import SERIES_TYPE, Link, Query, strange
+from runlore.sdk.answers import Logged, Row
+from runlore.sdk.download import download
+from runlore.sdk.history import HistoryRows
+from runlore.sdk.link import Link, Query, strange
+from runlore.sdk.series import SeriesTable, read_series
 
 TIMEOUT_SECONDS = 30.0
 _PAGE = 200
+# So many keys a pattern is taken to match, where requests are cut to what one answer holds.
+_MATCHING = 100
 _MAX_PAGE = 1000
 _ROWS = 5000
 _MAX_ROWS = 10_000
@@ -130,6 +136,51 @@ class Api:
         ref = _run_name(path)
         content = self._link.ask_json("GET", _path(ref.owner, ref.project, "runs", ref.run_id))
         return ApiRun(self._link, content)
+
+    def series(
+        self,
+        project: str,
+        *,
+        runs: Sequence[str] | None = None,
+        keys: Sequence[str] = (),
+        keys_matching: str | None = None,
+        buckets: int = 800,
+        start: int | None = None,
+        stop: int | None = None,
+        x: Literal["step", "time", "relative", "key"] = "step",
+        x_key: str | None = None,
+    ) -> SeriesTable:
+        """Return the numbers of runs and keys, each in at most `buckets` buckets of steps.
+
+        Example:
+            >>> found = runlore.Api().series("digits", keys=["loss"], buckets=100)
+            >>> found["k3f9x2ab", "loss"]["mean"]
+
+        Args:
+            project: `project` or `owner/project`.
+            runs: ids of runs; None takes all of the project, newest first.
+            keys: metrics by name.
+            keys_matching: a regular expression for more of them.
+            buckets: how many entries a series has at most; one with fewer points has them all.
+            start: the first step.
+            stop: the step before which to stop.
+            x: where the buckets lie beside their steps, in the columns `x_min`, `x_max` and
+                `x_last`: wall time, time since the run began, or another metric, `x_key`.
+            x_key: see `x`.
+        """
+        owner, name = _project_name(project)
+        asked: JsonObject = {
+            "keys": [*_checked_keys(keys)],
+            "keys_matching": keys_matching,
+            "buckets": buckets,
+            "start": start,
+            "stop": stop,
+            "x": {"kind": x, "key": x_key},
+        }
+        ids = [run.id for run in self.runs(project)] if runs is None else _checked_keys(runs)
+        count = len(keys) + (0 if keys_matching is None else _MATCHING)
+        path = _path(owner, name, "series")
+        return read_series(self._link, path, asked, runs=ids, keys=count, buckets=buckets)
 
     def _runs(self, path: str, asked: Query) -> Iterator["ApiRun"]:
         cursor: str | None = ""
@@ -265,8 +316,8 @@ class ApiRun:
         min_step: int | None = None,
         max_step: int | None = None,
         **unknown: object,
-    ) -> Iterator[Row]:
-        """Return an iterator over rows by step: `step`, `time` and the keys that were logged.
+    ) -> HistoryRows:
+        """Return rows by step, to go through or as a table: `step`, `time` and what was logged.
 
         `step` and `time` are the row's own. A metric that was logged under one of these names
         stands beside them as `metric:step` or `metric:time`; one that was itself logged as
@@ -287,23 +338,22 @@ class ApiRun:
             start if min_step is None else min_step,
             stop if max_step is None else max_step,
         )
-        return self._rows(
-            {
-                "keys": _checked_keys(keys),
-                "start": "" if first is None else str(first),
-                "stop": "" if last is None else str(last),
-                "limit": str(_checked_page("page_size", page_size, _ROWS, _MAX_ROWS)),
-            }
-        )
+        asked = {
+            "keys": _checked_keys(keys),
+            "start": "" if first is None else str(first),
+            "stop": "" if last is None else str(last),
+            "limit": str(_checked_page("page_size", page_size, _ROWS, _MAX_ROWS)),
+        }
+        return HistoryRows(self._rows(asked))
 
-    def _rows(self, asked: Query) -> Iterator[Row]:
+    def _rows(self, asked: Query) -> Iterator[Logged]:
         cursor: str | None = ""
         url = self._link.url
         while cursor is not None:
             query = {**asked, "cursor": cursor}
             answer = self._link.ask_json("GET", self._path("history"), query=query)
             for one in answers.items(answer, "rows", url):
-                yield answers.row(one, url)
+                yield answers.logged(one, url)
             cursor = answers.next_cursor(answer, cursor, url)
 
     @overload
@@ -367,15 +417,32 @@ class ApiRun:
         self, keys: Sequence[str], *, buckets: int = 800
     ) -> dict[str, dict[str, list[float]]]:
         """Return the numbers of each key in at most `buckets` buckets: column name to numbers."""
-        asked: list[JsonValue] = list(_checked_keys(keys))
-        body: JsonObject = {"runs": [self.id], "keys": asked, "buckets": buckets}
-        content = self._link.ask_bytes(
-            "POST",
-            _path(self.ref.owner, self.ref.project, "series"),
-            body=body,
-            accept=SERIES_TYPE,
+        asked: JsonObject = {"keys": [*_checked_keys(keys)], "buckets": buckets}
+        path = _path(self.ref.owner, self.ref.project, "series")
+        table = read_series(
+            self._link, path, asked, runs=[self.id], keys=len(keys), buckets=buckets
         )
-        return answers.series(content, self._link.url)
+        return {key: {name: list(one[name]) for name in one} for (_, key), one in table.items()}
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: Literal["parquet", "csv"] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Path:
+        """Write all points of the run into a file, superseded ones marked, and return its path.
+
+        Args:
+            path: a file that is there is replaced once the new one is whole.
+            format: None goes by the name: CSV if it ends with `.csv`, else Parquet.
+            keys: only these metrics; None writes all.
+        """
+        target = Path(path)
+        known = format or ("csv" if target.suffix.lower() == ".csv" else "parquet")
+        asked = {"format": known, "keys": _checked_keys(keys)}
+        download(self._link, self._path("export"), asked, target)
+        return target
 
     def update(
         self,

@@ -18,10 +18,10 @@ from runlore.errors import (
 )
 from runlore.sdk.http import CONNECT_SECONDS, Connection
 from runlore.wire.document import plain
+from runlore.wire.series import MEDIA_TYPE
 
 MAX_BYTES = 256 * 1024 * 1024
 """An answer that is larger, also once it is unpacked, is none of a Runlore server."""
-SERIES_TYPE = "application/vnd.runlore.series"
 _GZIP = 31
 _MAX_DETAIL = 2000
 
@@ -74,8 +74,8 @@ class Link:
             text = json.dumps(plain(body)).encode()
         status, answered, content = self._exchange(method, target, text, headers)
         if status >= 400:
-            raise _error(status, content, self.url)
-        if status >= 300 or not answered.startswith(("application/json", SERIES_TYPE)):
+            raise error_of(status, content, self.url)
+        if status >= 300 or not answered.startswith(("application/json", MEDIA_TYPE)):
             raise UnavailableError(
                 f"{self.url} answered {status} with {answered[:60] or 'nothing'!r}; "
                 "is this the address of a Runlore server?"
@@ -134,7 +134,7 @@ def _short(found: object) -> str:
     return repr(found[:60] if isinstance(found, str | bytes) else found)[:80]
 
 
-def _error(status: int, content: bytes, url: str) -> RunloreError:
+def error_of(status: int, content: bytes, url: str) -> RunloreError:
     """Turn a problem into the error of the same sense."""
     try:
         problem: JsonValue = json.loads(content)

@@ -19,7 +19,7 @@ from runlore.server.auth import Guard, prefix_of
 from runlore.server.backend import Backend
 from runlore.server.page import PAGE_FOLDER, PageFiles, show_first_page, show_page
 from runlore.server.problems import MAX_JSON, answer_error
-from runlore.server.routes import health, history, live, projects, runs, series, spool
+from runlore.server.routes import export, health, history, live, projects, runs, series, spool
 from runlore.services.access import Access
 from runlore.version import __version__
 
@@ -34,6 +34,7 @@ _ROUTES: tuple[HTTPRouteHandler, ...] = (
     runs.update_run,
     runs.delete_run,
     history.read_history,
+    export.export_run,
     series.query_series,
     spool.take_spool,
     live.watch,
@@ -71,8 +72,8 @@ def create_app(
             backend="gzip",
             gzip_compress_level=1,
             minimum_size=_COMPRESSED_BYTES,
-            # The stream must not be held back; series do not shrink; spools answer shortly.
-            exclude=["/live$", "/series$", "/spool/"],
+            # Streams must not be held back; series do not shrink; spools answer shortly.
+            exclude=["/live$", "/series$", "/spool/", "/export$"],
         ),
         request_max_body_size=MAX_JSON,
         lifespan=[lifespan],

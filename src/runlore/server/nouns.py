@@ -134,14 +134,37 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[Key]
 
 
-class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which series to read, and in how many buckets at most."""
+class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs, by id, that are read as one series."""
 
+    name: str
     runs: list[str]
-    keys: list[str]
+
+
+class XAxis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What buckets are placed by, beside their steps; only the kind `key` has a key.
+
+    `time` is in seconds since 1970, `relative` in seconds since the run began.
+    """
+
+    kind: Literal["step", "time", "relative", "key"]
+    key: str | None = None
+
+
+class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which series to read, and in how many buckets at most.
+
+    `keys_matching` is a regular expression for more keys beside `keys`.
+    """
+
+    runs: list[str] = []
+    groups: list[RunGroup] = []
+    keys: list[str] = []
+    keys_matching: str | None = None
     buckets: int = 800
     start: int | None = None
     stop: int | None = None
+    x: XAxis = XAxis(kind="step")
 
 
 class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,11 +178,25 @@ class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, list[object]]
 
 
+class OneGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs of a group have in common at one key, a number per bucket in every column."""
+
+    group: str
+    key: str
+    width: int
+    rows: int
+    points: int
+    columns: dict[str, list[object]]
+
+
 class SeriesList(msgspec.Struct, frozen=True, kw_only=True):
-    """The series that were asked for."""
+    """The series that were asked for; `columns` and `group_columns` name theirs."""
 
     series: list[OneSeries]
     columns: list[str]
+    x: XAxis | UnsetType = UNSET
+    groups: list[OneGroup] | UnsetType = UNSET
+    group_columns: list[str] | UnsetType = UNSET
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

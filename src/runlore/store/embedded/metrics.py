@@ -33,6 +33,7 @@ from runlore.store.embedded.metrics_pack import Packer
 from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_read import RunAnswers
 from runlore.store.embedded.metrics_reader import HistoryReader
+from runlore.store.embedded.metrics_scan import scan_of
 from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_tail import (
@@ -44,7 +45,7 @@ from runlore.store.embedded.metrics_tail import (
     tail_piece,
 )
 from runlore.store.embedded.metrics_view import RunView, Snapshot, WriterView
-from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
+from runlore.store.metrics import HistoryRow, KeySummary, Scan, Series, SpoolPiece, Stored
 
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
 
@@ -152,6 +153,10 @@ class EmbeddedMetricStore:
         rows = self._rows(run, keys, start, stop)
         next(rows)
         return (row for row in rows if row is not None)
+
+    def scan(self, run: RunRef, *, keys: Sequence[str] | None = None) -> Scan:
+        """Return all points as columns of one snapshot, which is taken now."""
+        return scan_of(self._views([run]), keys)
 
     def rewind(self, run: RunRef, step: int) -> None:
         """Supersede what is stored behind a step."""
