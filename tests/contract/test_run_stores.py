@@ -10,16 +10,17 @@ from runlore.core.run import run_ref
 from runlore.errors import UnavailableError, UsageError
 from runlore.store.embedded.runs import EmbeddedRunStore
 from runlore.store.runs import RunStore
+from runlore.testing.run_list_contract import RunListContract
 from runlore.testing.runs import NOW_NS, ReferenceRunStore, RunStoreContract, a_record, put
 
 
-class TestReference(RunStoreContract):
+class TestReference(RunStoreContract, RunListContract):
     @pytest.fixture
     def store(self) -> RunStore:
         return ReferenceRunStore()
 
 
-class TestEmbedded(RunStoreContract):
+class TestEmbedded(RunStoreContract, RunListContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[RunStore]:
         store = EmbeddedRunStore(tmp_path / "catalog.db")
@@ -41,9 +42,9 @@ def test_runs_and_the_server_id_survive_closing(tmp_path: Path) -> None:
 def test_a_catalog_of_a_newer_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     EmbeddedRunStore(tmp_path / "catalog.db").close()
     with sqlite3.connect(tmp_path / "catalog.db") as connection:
-        connection.execute("UPDATE about SET value = '2' WHERE key = 'version'")
+        connection.execute("UPDATE about SET value = '3' WHERE key = 'version'")
     connection.close()
-    with pytest.raises(UsageError, match="version 2.*upgrade Runlore"):
+    with pytest.raises(UsageError, match="version 3.*upgrade Runlore"):
         EmbeddedRunStore(tmp_path / "catalog.db")
 
 

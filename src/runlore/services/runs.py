@@ -3,24 +3,36 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from runlore.asking.check import check_column, check_condition
+from runlore.asking.parse import parse_columns, parse_filter, parse_sort
+from runlore.core.expression import Column, ColumnType, Condition, SortKey
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind
 from runlore.core.run import RunRef, RunState
 from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
 from runlore.services.ingest import Change, Ingest
+from runlore.services.noting import mean_of
 from runlore.services.summary import summarise
 from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
-from runlore.store.runs import ProjectRecord, RunRecord, RunStore
+from runlore.store.runs import (
+    FIELDS,
+    Place,
+    ProjectRecord,
+    RunColumn,
+    RunGroups,
+    RunRecord,
+    RunStore,
+)
 
 MAX_PAGE = 1000
+MAX_GROUPS = 10_000
 MAX_ROWS = 10_000
 _REMEMBERED = 20_000
+_SOURCES = {"config": "config", "summary": "summary", "min": "summary", "max": "summary"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +52,7 @@ class RunViews:
 
     runs: list[RunView]
     total: int
-    next: int | None
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +121,61 @@ class Runs:
         *,
         search: str = "",
         state: RunState | None = None,
+        where: str = "",
+        sort: str = "",
         limit: int = 100,
-        before: int | None = None,
+        after: Place | None = None,
     ) -> RunViews:
-        """Return runs of a project, newest first."""
+        """Return runs of a project in the order asked for, newest first by themselves.
+
+        Raises:
+            NotFoundError: there is no such project.
+            ExpressionError: the filter or the order cannot be read or names what is not there.
+            UsageError: a regular expression is wrong or takes too long.
+        """
+        columns = self._list_columns(owner, project)
+        order = parse_sort(sort) if sort.strip() else ()
         page = self._runs.page(
             owner,
             project,
             now_ns=time.time_ns(),
             search=search,
             state=state,
+            where=_condition(where, columns),
+            sort=[
+                SortKey(column=check_column(key.column, columns), is_falling=key.is_falling)
+                for key in order
+            ],
             limit=limit,
-            before=before,
+            after=after,
         )
         return RunViews(
             runs=[self._view(record) for record in page.runs], total=page.total, next=page.next
         )
+
+    def groups(
+        self, owner: str, project: str, *, by: str, where: str = "", limit: int = 1000
+    ) -> RunGroups:
+        """Return runs counted by the values of columns.
+
+        Raises:
+            NotFoundError: there is no such project.
+            ExpressionError: a column or the filter cannot be read or names what is not there.
+            UsageError: a regular expression is wrong or takes too long.
+        """
+        columns = self._list_columns(owner, project)
+        return self._runs.groups(
+            owner,
+            project,
+            now_ns=time.time_ns(),
+            by=[check_column(column, columns) for column in parse_columns(by)],
+            where=_condition(where, columns),
+            limit=limit,
+        )
+
+    def columns(self, owner: str, project: str) -> list[RunColumn]:
+        """Return the keys of config and summary of a project, sorted."""
+        return self._runs.columns(owner, project)
 
     def get(self, ref: RunRef) -> RunView:
         """Return a run, or raise NotFoundError or DeletedError."""
@@ -202,16 +253,19 @@ class Runs:
             rows.append(row)
         return Rows(rows=rows, next=None)
 
+    def _list_columns(self, owner: str, project: str) -> "ListColumns":
+        return ListColumns(lambda only: self._runs.columns(owner, project, only=only))
+
     def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
-        before: int | None = None
+        after: Place | None = None
         while True:
             page = self._runs.page(
-                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, before=before
+                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, after=after
             )
             yield from page.runs
             if page.next is None:
                 return
-            before = page.next
+            after = page.next
 
     def _view(self, stored: RunRecord) -> RunView:
         record = self._ingest.overlay(stored)
@@ -224,7 +278,7 @@ class Runs:
             keys,
             record.definitions,
             record.summary,
-            mean=lambda key: self._mean(record.ref, key),
+            mean=lambda key: mean_of(self._metrics, record.ref, key),
         )
         return RunView(
             record=record,
@@ -255,17 +309,38 @@ class Runs:
                 self._keys.popitem(last=False)
         return keys
 
-    def _mean(self, ref: RunRef, key: str) -> float:
-        """Average the finite numbers of a key."""
-        found = self._metrics.series([ref], [key], buckets=2)
-        if not found:
-            return float("nan")
-        series = found[0]
-        counts = series.count - series.nan - series.posinf - series.neginf
-        is_finite = counts > 0
-        if not is_finite.any():
-            return float("nan")
-        return float(np.average(series.mean[is_finite], weights=counts[is_finite]))
+
+class ListColumns:
+    """The columns of a project's list of runs, looked up as they are asked for."""
+
+    def __init__(self, read: Callable[[Collection[Column] | None], Sequence[RunColumn]]) -> None:
+        """`read` returns the columns named, or all."""
+        self._read = read
+
+    def type_of(self, column: Column) -> ColumnType | None:
+        """Tell what a column holds, None for one that is not there."""
+        if not column.source:
+            return FIELDS.get(column.key)
+        if column.source not in _SOURCES:
+            return None
+        indexed = Column(source=_SOURCES[column.source], key=column.key)
+        for found in self._read([indexed]):
+            if column.source != indexed.source:
+                return "number"
+            has_numbers = found.numbers + found.bools > 0
+            return "mixed" if has_numbers and found.texts else "number" if has_numbers else "text"
+        return None
+
+    def names(self) -> Iterator[str]:
+        """Name the columns as one would type them."""
+        yield from FIELDS
+        for found in self._read(None):
+            for source in (s for s, indexed in _SOURCES.items() if indexed == found.source):
+                yield str(Column(source=source, key=found.key))
+
+
+def _condition(text: str, columns: ListColumns) -> Condition | None:
+    return check_condition(parse_filter(text), columns) if text.strip() else None
 
 
 def _updated(record: RunRecord, update: RunUpdate) -> RunRecord:

@@ -9,8 +9,8 @@ _SECONDS = 1.0
 _MAX_PATTERN = 512
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a test of whether one line of a text holds a match, whatever its case.
+def matcher(pattern: str, *, is_search: bool) -> Callable[[str], bool]:
+    """Return a test of whether a text holds a match; in a search, one of its lines, in any case.
 
     All calls together may take a second: the pattern comes from outside, and some patterns
     take for ever.
@@ -26,12 +26,10 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     import regex
 
     try:
-        compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE)
+        compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE if is_search else 0)
     except regex.error as error:
-        raise UsageError(
-            f"{pattern!r} is no regular expression: {error}; without the slashes it is searched "
-            "for as it stands"
-        ) from error
+        hint = "; without the slashes it is searched for as it stands" if is_search else ""
+        raise UsageError(f"{pattern!r} is no regular expression: {error}{hint}") from error
     left = _SECONDS
 
     def matches(text: str) -> bool:
