@@ -79,7 +79,13 @@ class Api:
         return [_project(one) for one in _objects(answer, "projects")]
 
     def runs(
-        self, project: str, *, search: str = "", state: RunState | None = None
+        self,
+        project: str,
+        *,
+        search: str = "",
+        state: RunState | None = None,
+        filter: str = "",
+        sort: str = "",
     ) -> Iterator["ApiRun"]:
         """Yield the runs of a project, newest first, asking for more as they are used.
 
@@ -87,10 +93,18 @@ class Api:
             project: `project` or `owner/project`.
             search: part of a name, id or tag, or a regular expression between slashes.
             state: only runs in this state.
+            filter: only runs for which this holds, as in `config.lr < 0.1 AND tags = 'good'`.
+            sort: columns to sort by, those with a minus falling, as in `-summary.accuracy,name`.
         """
         owner, name = _project_name(project)
         path = _path(owner, name, "runs")
-        asked = {"search": search, "state": state or "", "limit": str(_PAGE)}
+        asked = {
+            "search": search,
+            "state": state or "",
+            "filter": filter,
+            "sort": sort,
+            "limit": str(_PAGE),
+        }
         cursor: JsonValue = ""
         while cursor is not None:
             query = {**asked, "cursor": str(cursor)}
