@@ -103,6 +103,14 @@ FIGURES = (
     Figure("server CPU per tiny post", "server", r"tiny post, CPU +([\d.]+) ms", 1.5, "ms"),
     Figure("server ready", "server", r"ready, median of 5 +([\d.]+) s", 0.8, "s"),
     Figure("server idle memory", "server", r"idle memory, resident +([\d.]+) MB", 100, "MB"),
+    Figure(
+        "10,000 runs: filter, sort, page, CPU",
+        "runlist",
+        r"filter, sort, first page +([\d.]+) ms",
+        30,
+        "ms",
+    ),
+    Figure("10,000 runs: distinct keys, CPU", "runlist", r"distinct keys +([\d.]+) ms", 20, "ms"),
     Figure("clone to first live curve", "demo", r"first live curve +([\d.]+) s", 90, "s"),
 )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn, cast
 
 from runlore.core.expression import (
+    RESERVED,
     And,
     Arithmetic,
     Arithmetics,
@@ -40,7 +41,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMPARISONS = {"==": "=", "<>": "!=", **{op: op for op in ("=", "!=", "<", "<=", ">", ">=")}}
-_WORDS = frozenset(("and", "or", "not", "in", "is", "null", "like", "regexp", "true", "false"))
 _SHOWN = 40
 
 
@@ -340,7 +340,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _is_reserved(token: _Token) -> bool:
-    return token.kind == "word" and token.text.lower() in _WORDS
+    return token.kind == "word" and token.text.lower() in RESERVED
 
 
 def _name(token: _Token) -> str:

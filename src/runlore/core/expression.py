@@ -10,6 +10,9 @@ ColumnType: TypeAlias = OneOf["number", "text", "mixed", "time", "tags"]
 Comparison: TypeAlias = OneOf["=", "!=", "<", "<=", ">", ">="]
 Arithmetics: TypeAlias = OneOf["+", "-", "*", "/"]
 
+RESERVED = frozenset(("and", "or", "not", "in", "is", "null", "like", "regexp", "true", "false"))
+"""Words of the language; a column of such a name stands in double quotes."""
+
 _PLAIN = re.compile(r"[^\W\d]\w*\Z")
 
 
@@ -28,7 +31,8 @@ class Column:
 
     def __str__(self) -> str:
         """Write it as one would type it."""
-        key = self.key if _PLAIN.match(self.key) else '"' + self.key.replace('"', '""') + '"'
+        is_plain = _PLAIN.match(self.key) and self.key.lower() not in RESERVED
+        key = self.key if is_plain else '"' + self.key.replace('"', '""') + '"'
         return f"{self.source}.{key}" if self.source else key
 
 

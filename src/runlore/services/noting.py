@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import cast
@@ -15,7 +15,7 @@ from runlore.core.run import RunRef
 from runlore.errors import RunloreError
 from runlore.services.summary import newest_kinds, summarise
 from runlore.store.metrics import MetricStore
-from runlore.store.runs import Noted, RunRecord, RunStore
+from runlore.store.runs import Noted, RunRecord, RunStore, RunSummary
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Noting:
                 self._rests[run] = now + rest
         return True
 
-    def _noted(self, sizes: dict[RunRef, int], record: RunRecord) -> Mapping[str, Noted] | None:
+    def _noted(self, sizes: dict[RunRef, int], record: RunRecord) -> RunSummary | None:
         """Work out the summary of a run, None where what was noted is to stay."""
         try:
             keys = self._metrics.keys(record.ref)
@@ -141,7 +141,7 @@ class Noting:
             return None
         sizes[record.ref] = len(keys)
         newest = newest_kinds(keys)
-        return {
+        noted = {
             name: Noted(
                 cast(Value, value),
                 newest[name].minimum if name in newest else None,
@@ -149,6 +149,7 @@ class Noting:
             )
             for name, value in summary.items()
         }
+        return RunSummary(noted, max((key.last_step for key in keys), default=None))
 
     def _mean(self, run: RunRef, key: str) -> float:
         return mean_of(self._metrics, run, key)

@@ -26,6 +26,7 @@ from runlore.store.runs import (
     RunGroups,
     RunRecord,
     RunStore,
+    RunSummary,
 )
 
 MAX_PAGE = 1000
@@ -149,9 +150,7 @@ class Runs:
             limit=limit,
             after=after,
         )
-        return RunViews(
-            runs=[self._view(record) for record in page.runs], total=page.total, next=page.next
-        )
+        return RunViews(runs=self._views(page.runs), total=page.total, next=page.next)
 
     def groups(
         self, owner: str, project: str, *, by: str, where: str = "", limit: int = 1000
@@ -267,12 +266,26 @@ class Runs:
                 return
             after = page.next
 
-    def _view(self, stored: RunRecord) -> RunView:
+    def _views(self, stored: Sequence[RunRecord]) -> list[RunView]:
+        # A run is settled once its summary is noted; others are asked of the metric store.
+        settled = self._runs.noted([record.ref for record in stored if not record.unsettled])
+        return [self._view(record, settled.get(record.ref)) for record in stored]
+
+    def _view(self, stored: RunRecord, noted: RunSummary | None = None) -> RunView:
         record = self._ingest.overlay(stored)
         state = record.state(time.time_ns())
         finished_ns: int | None = None
         if state != "running":
             finished_ns = record.end_ns or record.active_ns
+        if noted is not None:
+            values = {name: one.value for name, one in noted.values.items()}
+            return RunView(
+                record=record,
+                state=state,
+                finished_ns=finished_ns,
+                summary={**values, **record.summary},
+                last_step=noted.last_step,
+            )
         keys = self._keys_of(record)
         summary = summarise(
             keys,

@@ -41,6 +41,13 @@ class Noted(NamedTuple):
     high: float | None
 
 
+class RunSummary(NamedTuple):
+    """What the metrics of a run amount to, and the greatest step that was logged."""
+
+    values: Mapping[str, Noted]
+    last_step: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterRecord:
     """What the catalog knows of one writer of a run.
@@ -223,14 +230,16 @@ class RunStore(Protocol):
         """
         ...
 
-    def note(
-        self, summaries: Mapping[RunRef, Callable[[RunRecord], Mapping[str, Noted] | None]]
-    ) -> None:
+    def note(self, summaries: Mapping[RunRef, Callable[[RunRecord], RunSummary | None]]) -> None:
         """Note what the metrics of runs amount to, in place of what was noted before.
 
         All runs of one call share one commit. A function may be called again; where it returns
         None, what was noted stays. Runs that are not there are left out.
         """
+        ...
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
+        """Return what was last noted of runs, less those of which nothing was."""
         ...
 
     def page(

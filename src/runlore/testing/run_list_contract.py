@@ -27,7 +27,7 @@ from runlore.core.expression import (
 from runlore.core.json import JsonValue
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
-from runlore.store.runs import SILENCE_NS, Noted, Place, RunRecord, RunStore
+from runlore.store.runs import SILENCE_NS, Noted, Place, RunRecord, RunStore, RunSummary
 from runlore.testing.runs import NOW_NS, ReferenceRunStore, a_record, note, put
 
 _projects = itertools.count()
@@ -144,8 +144,8 @@ _many = settings(
 )
 
 
-class RunListContract:
-    """What every store of runs keeps of its index; a backend's test class inherits it."""
+class RunListProperties:
+    """That a store answers as the reference does, whatever the runs and the questions."""
 
     @pytest.fixture
     def store(self) -> RunStore:
@@ -234,6 +234,15 @@ class RunListContract:
             ]
             assert _all(store, project, None, sort) == _all(reference, project, None, sort)
 
+
+class RunListContract:
+    """What every store of runs keeps of its list; a backend's test class inherits it."""
+
+    @pytest.fixture
+    def store(self) -> RunStore:
+        """Supply an empty store."""
+        raise NotImplementedError("a backend's test class supplies its store")
+
     def test_pages_stay_in_place_while_runs_come_and_change(self, store: RunStore) -> None:
         refs = [RunRef("local", "digits", f"r{n}") for n in range(9)]
         put(store, *(a_record(ref, config={"lr": n}) for n, ref in enumerate(refs)))
@@ -288,6 +297,17 @@ class RunListContract:
         assert finds(Column(source="max", key="loss"), 1.0)
         put(store, a_record(ref, summary={}))
         assert finds(loss, 0.5)
+
+    def test_what_was_noted_is_told(self, store: RunStore) -> None:
+        refs = [RunRef("local", project, "r1") for project in ("cats", "digits", "owls")]
+        put(store, *(a_record(ref) for ref in refs[:2]))
+        summary = {"loss": Noted(math.inf, None, 2.5), "text": Noted("x", None, None)}
+        note(store, {refs[1]: summary})
+        assert store.noted(refs) == {refs[1]: RunSummary(summary, 7)}
+        store.note({refs[1]: lambda _: None})
+        assert store.noted(refs) == {refs[1]: RunSummary(summary, 7)}
+        store.delete(refs[1])
+        assert store.noted(refs) == {}
 
     def test_noting_of_runs_that_are_not_there_is_quiet(self, store: RunStore) -> None:
         ref = RunRef("local", "digits", "r1")

@@ -24,6 +24,7 @@ from runlore.store.runs import (
     RunPage,
     RunRecord,
     RunStore,
+    RunSummary,
     SortValue,
     WriterRecord,
 )
@@ -39,7 +40,7 @@ class ReferenceRunStore:
 
     def __init__(self) -> None:
         self._runs: dict[RunRef, RunRecord] = {}
-        self._noted: dict[RunRef, dict[str, Noted]] = {}
+        self._noted: dict[RunRef, RunSummary] = {}
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
         self._deleted: set[RunRef] = set()
         self._lock = threading.RLock()  # one call at a time
@@ -72,15 +73,18 @@ class ReferenceRunStore:
                 raise NotFoundError(f"no run {ref}")
             return self._runs[ref]
 
-    def note(
-        self, summaries: Mapping[RunRef, Callable[[RunRecord], Mapping[str, Noted] | None]]
-    ) -> None:
+    def note(self, summaries: Mapping[RunRef, Callable[[RunRecord], RunSummary | None]]) -> None:
         """Note what the metrics of runs amount to."""
         with self._lock:
             for ref, make in summaries.items():
                 summary = make(self._runs[ref]) if ref in self._runs else None
                 if summary is not None:
-                    self._noted[ref] = dict(summary)
+                    self._noted[ref] = summary
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
+        """Return what was last noted of runs."""
+        with self._lock:
+            return {ref: self._noted[ref] for ref in refs if ref in self._noted}
 
     def page(
         self,
@@ -187,8 +191,9 @@ class ReferenceRunStore:
         """Keep everything; there is nothing to let go of."""
 
     def _rows(self, owner: str, project: str, now_ns: int, where: Condition | None) -> list[Row]:
+        nothing = RunSummary({}, None)
         rows = [
-            Row(run, run_entries(run, self._noted.get(run.ref, {})), now_ns)
+            Row(run, run_entries(run, self._noted.get(run.ref, nothing).values), now_ns)
             for run in self._of(owner, project)
         ]
         return [row for row in rows if where is None or holds(row, where)]
@@ -241,7 +246,7 @@ def put(store: RunStore, *records: RunRecord) -> None:
 
 def note(store: RunStore, summaries: Mapping[RunRef, Mapping[str, Noted]]) -> None:
     """Note summaries as they are."""
-    store.note({ref: lambda _, s=s: s for ref, s in summaries.items()})  # type: ignore[misc]
+    store.note({ref: lambda _, s=s: RunSummary(s, 7) for ref, s in summaries.items()})  # type: ignore[misc]
 
 
 class RunStoreContract:

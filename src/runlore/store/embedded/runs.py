@@ -42,11 +42,13 @@ from runlore.store.runs import (
     RunGroups,
     RunPage,
     RunRecord,
+    RunSummary,
 )
 from runlore.store.search import matcher
 
-Summarise: TypeAlias = Callable[[RunRecord], Mapping[str, Noted] | None]
+Summarise: TypeAlias = Callable[[RunRecord], RunSummary | None]
 
+_NOTHING = RunSummary({}, None)
 _HAS_DOCUMENT = sa.and_(documents.c.project == runs.c.project, documents.c.number == runs.c.number)
 
 
@@ -90,7 +92,8 @@ class EmbeddedRunStore:
                     if found is not None:
                         _write(connection, project, record)
                         if record.summary != found.summary:
-                            summary = _noted(connection, project, [record.number])[record.number]
+                            before = _noted(connection, project, [record.number])
+                            summary = before.get(record.number, _NOTHING).values
                     indexed.setdefault(project, []).extend(changed_by(found, record, summary))
                 changed[ref] = record
             for project, entries in indexed.items():
@@ -120,6 +123,26 @@ class EmbeddedRunStore:
                 f"'runlore run list {ref.owner}/{ref.project}' shows what is there"
             )
         return record
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
+        """Return what was last noted of runs."""
+        found: dict[RunRef, RunSummary] = {}
+        with self._reading() as connection:
+            for owner, name in {ref[:2] for ref in refs}:
+                ids = [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+                rows = connection.execute(
+                    sa.select(runs.c.run_id, noted.c.noted)
+                    .join_from(projects, runs, runs.c.project == projects.c.id)
+                    .join(
+                        noted,
+                        sa.and_(noted.c.project == projects.c.id, noted.c.number == runs.c.number),
+                    )
+                    .where(
+                        projects.c.owner == owner, projects.c.name == name, runs.c.run_id.in_(ids)
+                    )
+                )
+                found.update({RunRef(owner, name, i): decode_noted(text) for i, text in rows})
+        return found
 
     def page(
         self,
@@ -425,8 +448,9 @@ def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Su
     rows: list[dict[str, object]] = []
     for number, record in records.items():
         after = summaries[record.ref](record)
-        if after is not None and after != before[number]:
-            changed += changed_by_noting(record, before[number], after)
+        if after is not None and after != before.get(number):
+            known = before.get(number, _NOTHING)
+            changed += changed_by_noting(record, known.values, after.values)
             rows.append({"project": project, "number": number, "noted": encode_noted(after)})
     if rows:
         numbers = [cast(int, row["number"]) for row in rows]
@@ -439,14 +463,13 @@ def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Su
 
 def _noted(
     connection: sa.Connection, project: int, numbers: Sequence[int]
-) -> dict[int, dict[str, Noted]]:
+) -> dict[int, RunSummary]:
     rows = connection.execute(
         sa.select(noted.c.number, noted.c.noted).where(
             noted.c.project == project, noted.c.number.in_(numbers)
         )
     )
-    found = {number: decode_noted(text) for number, text in rows}
-    return {number: found.get(number, {}) for number in numbers}
+    return {number: decode_noted(text) for number, text in rows}
 
 
 def _sum_projects(

@@ -130,7 +130,7 @@ class RunQuery:
                 if _is_tags(node.operand):
                     return self._has_tag(_matched(keys.c.key, node))
                 text = self._sides(node.operand).text
-                return _matched(_nothing() if text is None else text, node)
+                return _matched(_nothing(sa.String) if text is None else text, node)
             case _:
                 assert_never(node)
 
@@ -152,8 +152,8 @@ class RunQuery:
             whens.append((text.is_not(None), sa.literal_column("1")))
         return (
             sa.case(*whens, else_=sa.literal_column("2")),
-            sa.literal_column("0") if num is None else sa.func.coalesce(num, 0),
-            sa.literal_column("''") if text is None else sa.func.coalesce(text, ""),
+            _constant("0", sa.Integer) if num is None else sa.func.coalesce(num, 0),
+            _constant("''", sa.String) if text is None else sa.func.coalesce(text, ""),
         )
 
     def kind(self, column: Column) -> tuple[_Sql, _Sql]:
@@ -161,7 +161,8 @@ class RunQuery:
         row = self._row(column)
         if row is None or column.source not in ("config", "summary"):
             return sa.literal_column("0"), sa.literal_column("0")
-        return sa.func.min(row.c.kind), sa.func.max(row.c.kind)
+        kind = sa.func.coalesce(row.c.kind, 0)
+        return sa.func.min(kind), sa.func.max(kind)
 
     def _sides(self, operand: Operand) -> _Sides:
         match operand:
@@ -204,7 +205,7 @@ class RunQuery:
             _, side = _ROW_SOURCES[column.source]
             return _Sides(_nothing() if row is None else row.c[side], None)
         if row is None:
-            return _Sides(_nothing(), _nothing())
+            return _Sides(_nothing(), _nothing(sa.String))
         return _Sides(row.c.num, row.c.text)
 
     def _row(self, column: Column) -> sa.FromClause | None:
@@ -255,7 +256,7 @@ def group_of(row: Sequence[Any], columns: int) -> RunGroup:
 
 
 def _compared(compare: Callable[[_Sql, _Sql], _Sql], left: _Sides, right: _Sides) -> _Sql:
-    by_text = _nothing()
+    by_text = _nothing(sa.Boolean)
     if left.text is not None and right.text is not None:
         by_text = compare(left.text, right.text)
     if left.num is None or right.num is None:
@@ -276,7 +277,7 @@ def _is_one_of(sides: _Sides, wanted: Iterable[bool | int | float | str]) -> _Sq
         among.append(sides.text.in_(texts))
     if len(among) == 2 and sides.num is not None:
         return sa.case((sides.num.is_not(None), among[0]), else_=among[1])
-    return among[0] if among else _nothing()
+    return among[0] if among else _nothing(sa.Boolean)
 
 
 def _matched(text: _Sql, node: Match) -> sa.ColumnElement[bool]:
@@ -300,5 +301,10 @@ def _number(value: bool | int | float) -> int | float:
     return int(value) if isinstance(value, bool) else value
 
 
-def _nothing() -> _Sql:
-    return sa.literal_column("NULL", sa.Double)
+def _nothing(of: type[sa.types.TypeEngine[Any]] = sa.Double) -> _Sql:
+    return sa.literal_column("NULL", of)
+
+
+def _constant(sql: str, of: type[sa.types.TypeEngine[Any]]) -> _Sql:
+    # A bare number would be taken for the place of a column when rows are ordered by it.
+    return sa.cast(sa.literal_column(sql), of)

@@ -1,7 +1,6 @@
 """The tables of the catalog, and how a run becomes their rows."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import cast
 
@@ -9,7 +8,7 @@ import sqlalchemy as sa
 
 from runlore.core.json import JsonObject
 from runlore.core.run import RunRef
-from runlore.store.runs import Noted, RunRecord, WriterRecord
+from runlore.store.runs import Noted, RunRecord, RunSummary, WriterRecord
 
 schema = sa.MetaData()
 about = sa.Table(
@@ -136,17 +135,16 @@ def decode(ref: RunRef, number: int, text: str) -> RunRecord:
     )
 
 
-def encode_noted(summary: Mapping[str, Noted]) -> str:
+def encode_noted(summary: RunSummary) -> str:
     """Write what metrics amount to."""
     return json.dumps(summary, separators=(",", ":"))
 
 
-def decode_noted(text: str | None) -> dict[str, Noted]:
-    """Read what metrics amount to; nothing where nothing was noted."""
-    if text is None:
-        return {}
-    found = cast(dict[str, list[float | None]], json.loads(text))
-    return {key: Noted(*value) for key, value in found.items()}  # type: ignore[arg-type]
+def decode_noted(text: str) -> RunSummary:
+    """Read what metrics amount to."""
+    values, last_step = cast(tuple[dict[str, list[float | None]], int | None], json.loads(text))
+    noted = {key: Noted(*value) for key, value in values.items()}  # type: ignore[arg-type]
+    return RunSummary(noted, last_step)
 
 
 def _storable(text: str) -> str:
