@@ -299,7 +299,7 @@ class _Parser:
     def _deepen(self) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            at = self._tokens[self._next].at
+            at = self._tokens[self._next - 1].at
             raise ExpressionError(f"an expression may be nested {MAX_DEPTH} deep", at=at)
 
     def _count(self, token: _Token) -> None:
