@@ -16,6 +16,7 @@ from runlore.core.json import JsonObject
 from runlore.core.run import RunRef
 from runlore.sdk.api import Api
 from runlore.store.embedded.runs import EmbeddedRunStore
+from runlore.store.embedded.runs_tables import decode_noted
 from runlore.store.run_entries import KINDS, run_entries
 from runlore.testing.processes import until
 from runlore.testing.serving import ServerProcess
@@ -205,14 +206,20 @@ def agreed(path: Path) -> int:
     store = EmbeddedRunStore(path)
     try:
         runs = store.page("local", "digits", now_ns=time.time_ns(), limit=100_000).runs
-        noted = store.noted([run.ref for run in runs])
     finally:
         store.close()
+    with sqlite3.connect(path) as connection:
+        noted = {
+            number: decode_noted(*row).values
+            for number, *row in connection.execute(
+                'SELECT number, last_step, "values", bounds FROM run_noted'
+            )
+        }
+    connection.close()
     expected = set()
     counts: dict[tuple[str, str, int], int] = {}
     for run in runs:
-        summary = noted[run.ref].values if run.ref in noted else {}
-        for source, entries in run_entries(run, summary).items():
+        for source, entries in run_entries(run, noted.get(run.number, {})).items():
             for key, entry in entries.items():
                 kind = KINDS.index(entry.kind)
                 expected.add((source, key, run.number, kind, *entry[1:]))

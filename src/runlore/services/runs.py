@@ -26,7 +26,7 @@ from runlore.store.runs import (
     RunGroups,
     RunRecord,
     RunStore,
-    RunSummary,
+    RunValues,
 )
 
 MAX_PAGE = 1000
@@ -271,19 +271,18 @@ class Runs:
         settled = self._runs.noted([record.ref for record in stored if not record.unsettled])
         return [self._view(record, settled.get(record.ref)) for record in stored]
 
-    def _view(self, stored: RunRecord, noted: RunSummary | None = None) -> RunView:
+    def _view(self, stored: RunRecord, noted: RunValues | None = None) -> RunView:
         record = self._ingest.overlay(stored)
         state = record.state(time.time_ns())
         finished_ns: int | None = None
         if state != "running":
             finished_ns = record.end_ns or record.active_ns
         if noted is not None:
-            values = {name: one.value for name, one in noted.values.items()}
             return RunView(
                 record=record,
                 state=state,
                 finished_ns=finished_ns,
-                summary={**values, **record.summary},
+                summary={**noted.values, **record.summary},
                 last_step=noted.last_step,
             )
         keys = self._keys_of(record)

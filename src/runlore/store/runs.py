@@ -48,6 +48,13 @@ class RunSummary(NamedTuple):
     last_step: int | None
 
 
+class RunValues(NamedTuple):
+    """A `RunSummary` by its values alone."""
+
+    values: JsonObject
+    last_step: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterRecord:
     """What the catalog knows of one writer of a run.
@@ -238,8 +245,8 @@ class RunStore(Protocol):
         """
         ...
 
-    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
-        """Return what was last noted of runs, less those of which nothing was."""
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs, less those of which nothing was."""
         ...
 
     def page(

@@ -27,7 +27,7 @@ from runlore.core.expression import (
 from runlore.core.json import JsonValue
 from runlore.core.run import RunRef
 from runlore.errors import UsageError
-from runlore.store.runs import SILENCE_NS, Noted, Place, RunRecord, RunStore, RunSummary
+from runlore.store.runs import SILENCE_NS, Noted, Place, RunRecord, RunStore, RunValues
 from runlore.testing.runs import NOW_NS, ReferenceRunStore, a_record, note, put
 
 _projects = itertools.count()
@@ -303,9 +303,9 @@ class RunListContract:
         put(store, *(a_record(ref) for ref in refs[:2]))
         summary = {"loss": Noted(math.inf, None, 2.5), "text": Noted("x", None, None)}
         note(store, {refs[1]: summary})
-        assert store.noted(refs) == {refs[1]: RunSummary(summary, 7)}
+        assert store.noted(refs) == {refs[1]: RunValues({"loss": math.inf, "text": "x"}, 7)}
         store.note({refs[1]: lambda _: None})
-        assert store.noted(refs) == {refs[1]: RunSummary(summary, 7)}
+        assert store.noted(refs) == {refs[1]: RunValues({"loss": math.inf, "text": "x"}, 7)}
         store.delete(refs[1])
         assert store.noted(refs) == {}
 

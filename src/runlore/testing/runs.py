@@ -25,6 +25,7 @@ from runlore.store.runs import (
     RunRecord,
     RunStore,
     RunSummary,
+    RunValues,
     SortValue,
     WriterRecord,
 )
@@ -81,10 +82,14 @@ class ReferenceRunStore:
                 if summary is not None:
                     self._noted[ref] = summary
 
-    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
-        """Return what was last noted of runs."""
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs."""
         with self._lock:
-            return {ref: self._noted[ref] for ref in refs if ref in self._noted}
+            found = {ref: self._noted[ref] for ref in refs if ref in self._noted}
+        return {
+            ref: RunValues({key: one.value for key, one in summary.values.items()}, summary[1])
+            for ref, summary in found.items()
+        }
 
     def page(
         self,

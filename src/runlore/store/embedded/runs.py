@@ -24,6 +24,7 @@ from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, is
 from runlore.store.embedded.runs_tables import (
     decode,
     decode_noted,
+    decode_values,
     documents,
     encode,
     encode_noted,
@@ -43,6 +44,7 @@ from runlore.store.runs import (
     RunPage,
     RunRecord,
     RunSummary,
+    RunValues,
 )
 from runlore.store.search import matcher
 
@@ -124,14 +126,14 @@ class EmbeddedRunStore:
             )
         return record
 
-    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunSummary]:
-        """Return what was last noted of runs."""
-        found: dict[RunRef, RunSummary] = {}
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs."""
+        found: dict[RunRef, RunValues] = {}
         with self._reading() as connection:
             for owner, name in {ref[:2] for ref in refs}:
                 ids = [ref.run_id for ref in refs if ref[:2] == (owner, name)]
                 rows = connection.execute(
-                    sa.select(runs.c.run_id, noted.c.noted)
+                    sa.select(runs.c.run_id, noted.c.last_step, noted.c["values"])
                     .join_from(projects, runs, runs.c.project == projects.c.id)
                     .join(
                         noted,
@@ -141,7 +143,7 @@ class EmbeddedRunStore:
                         projects.c.owner == owner, projects.c.name == name, runs.c.run_id.in_(ids)
                     )
                 )
-                found.update({RunRef(owner, name, i): decode_noted(text) for i, text in rows})
+                found.update({RunRef(owner, name, i): decode_values(*row) for i, *row in rows})
         return found
 
     def page(
@@ -451,7 +453,7 @@ def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Su
         if after is not None and after != before.get(number):
             known = before.get(number, _NOTHING)
             changed += changed_by_noting(record, known.values, after.values)
-            rows.append({"project": project, "number": number, "noted": encode_noted(after)})
+            rows.append({"project": project, "number": number, **encode_noted(after)})
     if rows:
         numbers = [cast(int, row["number"]) for row in rows]
         connection.execute(
@@ -465,11 +467,11 @@ def _noted(
     connection: sa.Connection, project: int, numbers: Sequence[int]
 ) -> dict[int, RunSummary]:
     rows = connection.execute(
-        sa.select(noted.c.number, noted.c.noted).where(
+        sa.select(noted.c.number, noted.c.last_step, noted.c["values"], noted.c.bounds).where(
             noted.c.project == project, noted.c.number.in_(numbers)
         )
     )
-    return {number: decode_noted(text) for number, text in rows}
+    return {number: decode_noted(*row) for number, *row in rows}
 
 
 def _sum_projects(

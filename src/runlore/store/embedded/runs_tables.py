@@ -7,8 +7,9 @@ from typing import cast
 import sqlalchemy as sa
 
 from runlore.core.json import JsonObject
+from runlore.core.metric import Value
 from runlore.core.run import RunRef
-from runlore.store.runs import Noted, RunRecord, RunSummary, WriterRecord
+from runlore.store.runs import Noted, RunRecord, RunSummary, RunValues, WriterRecord
 
 schema = sa.MetaData()
 about = sa.Table(
@@ -59,7 +60,10 @@ noted = sa.Table(
     schema,
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("noted", sa.String, nullable=False),
+    sa.Column("last_step", sa.BigInteger),
+    sa.Column("values", sa.String, nullable=False),
+    # Apart, since lists show the values of many runs and never these.
+    sa.Column("bounds", sa.String, nullable=False),
 )
 # The index: names of keys with how many runs have which kind under them, and one narrow row per
 # key and run. By key first: a filter or an order reads one stretch of it.
@@ -135,16 +139,33 @@ def decode(ref: RunRef, number: int, text: str) -> RunRecord:
     )
 
 
-def encode_noted(summary: RunSummary) -> str:
-    """Write what metrics amount to."""
-    return json.dumps(summary, separators=(",", ":"))
+def encode_noted(summary: RunSummary) -> dict[str, object]:
+    """Return the columns of what metrics amount to."""
+    found = summary.values.items()
+    values = {key: one.value for key, one in found}
+    bounds = {key: one[1:] for key, one in found if one[1:] != (None, None)}
+    return {
+        "last_step": summary.last_step,
+        "values": json.dumps(values, separators=(",", ":")),
+        "bounds": json.dumps(bounds, separators=(",", ":")),
+    }
 
 
-def decode_noted(text: str) -> RunSummary:
+def decode_noted(last_step: int | None, values: str, bounds: str) -> RunSummary:
     """Read what metrics amount to."""
-    values, last_step = cast(tuple[dict[str, list[float | None]], int | None], json.loads(text))
-    noted = {key: Noted(*value) for key, value in values.items()}  # type: ignore[arg-type]
-    return RunSummary(noted, last_step)
+    known = cast(dict[str, tuple[float | None, float | None]], json.loads(bounds))
+    return RunSummary(
+        {
+            key: Noted(value, *known.get(key, (None, None)))
+            for key, value in cast(dict[str, Value], json.loads(values)).items()
+        },
+        last_step,
+    )
+
+
+def decode_values(last_step: int | None, values: str) -> RunValues:
+    """Read what metrics amount to, by values alone."""
+    return RunValues(cast(JsonObject, json.loads(values)), last_step)
 
 
 def _storable(text: str) -> str:
