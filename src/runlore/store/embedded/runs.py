@@ -50,6 +50,7 @@ from runlore.store.search import matcher
 
 Summarise: TypeAlias = Callable[[RunRecord], RunSummary | None]
 
+_AT_ONCE = 1000
 _NOTHING = RunSummary({}, None)
 _HAS_DOCUMENT = sa.and_(documents.c.project == runs.c.project, documents.c.number == runs.c.number)
 
@@ -80,24 +81,30 @@ class EmbeddedRunStore:
         """Make each run what its function makes of it, in one commit."""
         changed: dict[RunRef, RunRecord] = {}
         indexed: dict[int, list[Changed]] = {}
+        written: list[tuple[int, RunRecord]] = []
         with self._writing() as connection:
+            projects_of = _project_ids(connection, {ref[:2] for ref in changes})
+            deleted = _deleted(connection, changes)
+            known = _find_all(connection, projects_of, changes)
             for ref, make in changes.items():
-                if _is_deleted(connection, ref):
+                if ref in deleted:
                     continue
-                found = _find(connection, ref)
+                found = known.get(ref)
                 record = make(found)
+                summary: Mapping[str, Noted] = {}
                 if found is None:
                     record = _insert(connection, record)
-                if found is None or record != found:
-                    project = _project_id(connection, ref.owner, ref.project)
-                    summary: Mapping[str, Noted] = {}
-                    if found is not None:
-                        _write(connection, project, record)
-                        if record.summary != found.summary:
-                            before = _noted(connection, project, [record.number])
-                            summary = before.get(record.number, _NOTHING).values
+                    projects_of[ref[:2]] = _project_id(connection, *ref[:2])
+                project = projects_of[ref[:2]]
+                if found is not None and record != found:
+                    written.append((project, record))
+                    if record.summary != found.summary:
+                        before = _noted(connection, project, [record.number])
+                        summary = before.get(record.number, _NOTHING).values
+                if record != found:
                     indexed.setdefault(project, []).extend(changed_by(found, record, summary))
                 changed[ref] = record
+            _write(connection, written)
             for project, entries in indexed.items():
                 runs_index.write(connection, project, entries)
         return changed
@@ -117,7 +124,7 @@ class EmbeddedRunStore:
         """Return a run, or say why there is none."""
         with self._reading() as connection:
             record = _find(connection, ref)
-            if record is None and _is_deleted(connection, ref):
+            if record is None and _deleted(connection, [ref]):
                 raise DeletedError(f"run {ref} was deleted")
         if record is None:
             raise NotFoundError(
@@ -131,7 +138,7 @@ class EmbeddedRunStore:
         found: dict[RunRef, RunValues] = {}
         with self._reading() as connection:
             for owner, name in {ref[:2] for ref in refs}:
-                ids = [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+                ids = _ids_of(refs, owner, name)
                 rows = connection.execute(
                     sa.select(runs.c.run_id, noted.c.last_step, noted.c["values"])
                     .join_from(projects, runs, runs.c.project == projects.c.id)
@@ -254,7 +261,7 @@ class EmbeddedRunStore:
     def delete(self, ref: RunRef) -> None:
         """Remove a run and leave a tombstone."""
         with self._writing() as connection:
-            if _is_deleted(connection, ref):
+            if _deleted(connection, [ref]):
                 return
             connection.execute(
                 sa.insert(tombstones).values(
@@ -341,6 +348,59 @@ def _find(connection: sa.Connection, ref: RunRef) -> RunRecord | None:
     return None if row is None else decode(ref, row.number, row.document)
 
 
+def _project_ids(
+    connection: sa.Connection, names: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    found = {name: connection.execute(_project(*name)).scalar_one_or_none() for name in names}
+    return {name: project for name, project in found.items() if project is not None}
+
+
+def _find_all(
+    connection: sa.Connection,
+    projects_of: Mapping[tuple[str, str], int],
+    refs: Collection[RunRef],
+) -> dict[RunRef, RunRecord]:
+    """Return those of some runs that are there."""
+    found: dict[RunRef, RunRecord] = {}
+    for (owner, name), project in projects_of.items():
+        for ids in _batches(_ids_of(refs, owner, name)):
+            rows = connection.execute(
+                sa.select(runs.c.run_id, runs.c.number, documents.c.document)
+                .join_from(runs, documents, _HAS_DOCUMENT)
+                .where(runs.c.project == project, runs.c.run_id.in_(ids))
+            )
+            for run_id, number, text in rows:
+                ref = RunRef(owner, name, run_id)
+                found[ref] = decode(ref, number, text)
+    return found
+
+
+def _deleted(connection: sa.Connection, refs: Collection[RunRef]) -> set[RunRef]:
+    """Return those of some runs that have a tombstone."""
+    found: set[RunRef] = set()
+    for owner, name in {ref[:2] for ref in refs}:
+        for ids in _batches(_ids_of(refs, owner, name)):
+            rows = connection.execute(
+                sa.select(tombstones.c.run_id).where(
+                    tombstones.c.owner == owner,
+                    tombstones.c.project == name,
+                    tombstones.c.run_id.in_(ids),
+                )
+            )
+            found.update(RunRef(owner, name, run_id) for run_id in rows.scalars())
+    return found
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    # A statement takes some ten thousand values at most.
+    for first in range(0, len(ids), _AT_ONCE):
+        yield ids[first : first + _AT_ONCE]
+
+
+def _ids_of(refs: Collection[RunRef], owner: str, name: str) -> list[str]:
+    return [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+
+
 def _records(
     connection: sa.Connection, project: int, owner: str, name: str, numbers: Sequence[int]
 ) -> dict[int, RunRecord]:
@@ -375,17 +435,6 @@ def _is_found(search: str) -> sa.ColumnElement[bool]:
         matcher(search[1:-1], is_search=True)
         return sa.func.runlore_search(search[1:-1], runs.c.search) == 1
     return runs.c.search.contains(search.casefold(), autoescape=True)
-
-
-def _is_deleted(connection: sa.Connection, ref: RunRef) -> bool:
-    found = connection.execute(
-        sa.select(tombstones.c.deleted_ns).where(
-            tombstones.c.owner == ref.owner,
-            tombstones.c.project == ref.project,
-            tombstones.c.run_id == ref.run_id,
-        )
-    )
-    return found.first() is not None
 
 
 def _project(owner: str, name: str) -> sa.Select[int]:
@@ -428,12 +477,31 @@ def _insert(connection: sa.Connection, record: RunRecord) -> RunRecord:
     return numbered
 
 
-def _write(connection: sa.Connection, project: int, record: RunRecord) -> None:
-    connection.execute(sa.update(runs).where(*_is_run(record.ref)).values(row_of(record)))
+def _write(connection: sa.Connection, written: Sequence[tuple[int, RunRecord]]) -> None:
+    if not written:
+        return
+    at = [{"of_project": project, "of_number": record.number} for project, record in written]
+    rows = [row_of(record) for _, record in written]
+    connection.execute(
+        sa.update(runs)
+        .where(
+            runs.c.project == sa.bindparam("of_project"),
+            runs.c.number == sa.bindparam("of_number"),
+        )
+        .values({name: sa.bindparam(name) for name in rows[0]}),
+        [{**one, **row} for one, row in zip(at, rows, strict=True)],
+    )
     connection.execute(
         sa.update(documents)
-        .where(*_is_document(project, record.number))
-        .values(document=encode(record))
+        .where(
+            documents.c.project == sa.bindparam("of_project"),
+            documents.c.number == sa.bindparam("of_number"),
+        )
+        .values(document=sa.bindparam("document")),
+        [
+            {**one, "document": encode(record)}
+            for one, (_, record) in zip(at, written, strict=True)
+        ],
     )
 
 
