@@ -37,7 +37,7 @@ def list_runs(
 ) -> None:
     """List the runs of a project, newest first or as asked.
 
-    Example: runlore run list digits --filter "config.lr < 0.1" --sort=-summary.accuracy
+    Example: runlore run list digits --filter "points > 0 AND name LIKE '%'" --sort=-created_at
     """
     if state not in (None, "running", "finished", "failed", "crashed"):
         raise UsageError(f"--state must be running, finished, failed or crashed, got {state!r}")
