@@ -109,6 +109,14 @@ FIGURES = (
     Figure("series while 100 k points/s come in", "series", r"load, 95 % +([\d.]+) ms", 50, "ms"),
     Figure("1000 x 10 k steps, CPU", "series", r"200 buckets +([\d.]+) ms CPU", 80, "ms"),
     Figure("export to Parquet", "series", r"parquet +([\d.]+) M", 1, "M/s", is_least=True),
+    Figure(
+        "10,000 runs: filter, sort, page, CPU",
+        "runlist",
+        r"filter, sort, first page +([\d.]+) ms",
+        30,
+        "ms",
+    ),
+    Figure("10,000 runs: distinct keys, CPU", "runlist", r"distinct keys +([\d.]+) ms", 20, "ms"),
     Figure("clone to first live curve", "demo", r"first live curve +([\d.]+) s", 90, "s"),
 )
 

@@ -30,17 +30,27 @@ def list_runs(
     state: Annotated[
         str | None, typer.Option(help="running, finished, failed or crashed.")
     ] = None,
+    where: Annotated[
+        str, typer.Option("--filter", help="Such as \"config.lr < 0.1 AND tags = 'good'\".")
+    ] = "",
+    sort: Annotated[str, typer.Option(help="Columns, such as -summary.loss,name.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: _Json = False,
     url: _Url = None,
 ) -> None:
-    """List the runs of a project, newest first.
+    """List the runs of a project, newest first or as asked.
 
-    Example: runlore run list digits --state finished
+    Example: runlore run list digits --filter "points > 0 AND name LIKE '%'" --sort=-created_at
     """
     if state not in (None, "running", "finished", "failed", "crashed"):
         raise UsageError(f"--state must be running, finished, failed or crashed, got {state!r}")
-    found = Api(url).runs(project, search=search, state=cast(RunState | None, state))
+    found = Api(url).runs(
+        project,
+        search=search,
+        state=cast(RunState | None, state),
+        filter=where,
+        sort=sort,
+    )
     runs = list(islice(found, limit))
     if as_json:
         emit_json([run.to_json() for run in runs])

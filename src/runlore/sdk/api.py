@@ -93,6 +93,8 @@ class Api:
         *,
         search: str = "",
         state: RunState | None = None,
+        filter: str = "",
+        sort: str = "",
         path: str | None = None,
         **unknown: object,
     ) -> "ApiRuns":
@@ -105,6 +107,8 @@ class Api:
             per_page: how many to ask for at once.
             search: part of a name, id or tag, or a regular expression between slashes.
             state: only runs in this state.
+            filter: only runs for which this holds, as in `config.lr < 0.1 AND tags = 'good'`.
+            sort: columns to sort by, those with a minus falling, as in `-summary.accuracy,name`.
             path: another word for `project`.
             **unknown: what only wandb knows; it is refused with the way out.
 
@@ -112,17 +116,21 @@ class Api:
             UsageError: an argument is wrong, or nothing that Runlore can do.
         """
         harmless = {"include_sweeps", "lazy"}
-        _refuse("runs()", unknown.keys() - harmless, "give project, search= and state=")
+        _refuse(
+            "runs()", unknown.keys() - harmless, "give project, filter=, sort=, search= and state="
+        )
         owner, name = _project_name(project or path or self._project)
         asked = {
             "search": search,
             "state": _state(filters, state),
+            "filter": filter,
+            "sort": sort,
             "limit": str(_checked_page("per_page", per_page, _PAGE, _MAX_PAGE)),
         }
         if order not in (None, "-created_at", "+created_at", "created_at"):
             raise UsageError(
                 f"order must be '-created_at' (newest first) or '+created_at', got {order!r}; "
-                "for another one use sorted(api.runs(project), key=...)"
+                "for another one use sort="
             )
         found = ApiRuns(self._runs(_path(owner, name, "runs"), asked))
         return found if order in (None, "-created_at") else ApiRuns(reversed(list(found)))

@@ -102,6 +102,37 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that have the same values in the columns asked for, in their order."""
+
+    values: list[object]
+    runs: int
+    states: dict[str, int]
+
+
+class RunGroupList(msgspec.Struct, frozen=True, kw_only=True):
+    """Some groups; `total` counts all."""
+
+    groups: list[RunGroup]
+    total: int
+
+
+class RunColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the list of runs, as a filter names it; kinds with how many runs have it."""
+
+    column: str
+    source: str
+    key: str
+    runs: int
+    kinds: dict[str, int]
+
+
+class RunColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of config and summary of a project."""
+
+    columns: list[RunColumn]
+
+
 class RunPatch(msgspec.Struct, frozen=True, kw_only=True):
     """What to change of a run."""
 
@@ -134,7 +165,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[Key]
 
 
-class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Runs, by id, that are read as one series."""
 
     name: str
@@ -158,7 +189,7 @@ class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runs: list[str] = []
-    groups: list[RunGroup] = []
+    groups: list[SeriesGroup] = []
     keys: list[str] = []
     keys_matching: str | None = None
     buckets: int = 800

@@ -67,7 +67,11 @@ def problem_of(error: Exception) -> Problem:
     """Describe an error; one of no known kind is logged and told without its words."""
     for kind, status, name, title in _KINDS:
         if isinstance(error, kind):
-            where = error.offset if isinstance(error, errors.DamageError) else None
+            where: int | None = None
+            if isinstance(error, errors.DamageError):
+                where = error.offset
+            elif isinstance(error, errors.ExpressionError):
+                where = error.at
             return Problem(
                 type=f"runlore:{name}", title=title, status=status, detail=str(error), where=where
             )

@@ -120,7 +120,7 @@ def _check_amount(runs: int, keys: int, buckets: int) -> None:
 
 def _matching(metrics: MetricStore, refs: Iterable[RunRef], pattern: str) -> list[str]:
     """Return the keys with numbers in any of some runs that a pattern fits, by name."""
-    fits = matcher(pattern, ignore_case=False)
+    fits = matcher(pattern, is_search=False)
     known = {key.key for ref in refs for key in metrics.keys(ref) if key.kind != "string"}
     return [key for key in sorted(known) if fits(key)]
 

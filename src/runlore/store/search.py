@@ -14,8 +14,8 @@ _BRACES = re.compile(r"\{[^{}]*\}")
 _DIGITS = re.compile(r"\d+")
 
 
-def matcher(pattern: str, *, ignore_case: bool = True) -> Callable[[str], bool]:
-    """Return a test of whether one line of a text holds a match.
+def matcher(pattern: str, *, is_search: bool) -> Callable[[str], bool]:
+    """Return a test of whether a text holds a match; in a search, one of its lines, in any case.
 
     All calls together may take a second: the pattern comes from outside, and some patterns
     take for ever.
@@ -37,13 +37,10 @@ def matcher(pattern: str, *, ignore_case: bool = True) -> Callable[[str], bool]:
     import regex
 
     try:
-        flags = regex.MULTILINE | (regex.IGNORECASE if ignore_case else 0)
-        compiled = regex.compile(pattern, flags)
+        compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE if is_search else 0)
     except regex.error as error:
-        raise UsageError(
-            f"{pattern!r} is no regular expression: {error}; what is to be searched for as it "
-            "stands needs a backslash before such a character"
-        ) from error
+        hint = "; without the slashes it is searched for as it stands" if is_search else ""
+        raise UsageError(f"{pattern!r} is no regular expression: {error}{hint}") from error
     left = _SECONDS
 
     def matches(text: str) -> bool:

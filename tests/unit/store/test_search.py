@@ -7,10 +7,10 @@ from runlore.store.search import matcher
 
 
 def test_a_pattern_is_searched_whatever_the_case_unless_it_counts() -> None:
-    assert matcher("^Train/")("train/loss")
-    assert not matcher("^Train/", ignore_case=False)("train/loss")
-    assert matcher(r"\d{4}-\d{2}-\d{2}")("on 2026-11-23")
-    assert matcher(r"A\p{Lu}{1}")("AB")
+    assert matcher("^Train/", is_search=True)("train/loss")
+    assert not matcher("^Train/", is_search=False)("train/loss")
+    assert matcher(r"\d{4}-\d{2}-\d{2}", is_search=True)("on 2026-11-23")
+    assert matcher(r"A\p{Lu}{1}", is_search=True)("AB")
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ def test_a_pattern_is_searched_whatever_the_case_unless_it_counts() -> None:
 )
 def test_a_pattern_that_cannot_be_used_is_refused_with_its_reason(pattern: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        matcher(pattern)
+        matcher(pattern, is_search=True)
 
 
 def test_a_pattern_that_takes_long_is_given_up() -> None:
-    fits = matcher("(a|aa)+$|x")
+    fits = matcher("(a|aa)+$|x", is_search=True)
     with pytest.raises(UsageError, match="longer than 1 s"):
         fits("a" * 200 + "1")
 
 
 def test_deep_parentheses_end_well() -> None:
-    assert matcher("(" * 250 + ")" * 250)("a")
+    assert matcher("(" * 250 + ")" * 250, is_search=True)("a")
