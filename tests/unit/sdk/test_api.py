@@ -245,7 +245,7 @@ def test_what_scripts_for_wandb_pass_is_taken(server: HttpServer) -> None:
         (lambda api, run: api.runs("p", {"config.lr": 1}), "filters can only ask for a 'state'"),
         (lambda api, run: api.runs("p", [1]), "filters must be a dict"),
         (lambda api, run: api.runs("p", {"state": {"$in": []}}), "state must be one of"),
-        (lambda api, run: api.runs("p", order="-summary_metrics.loss"), "use sorted"),
+        (lambda api, run: api.runs("p", order="-summary_metrics.loss"), "use sort="),
         (lambda api, run: api.runs("p", per_page=0), "per_page must be a whole number"),
         (lambda api, run: api.runs("p", colour=1), "runs.. has no use for colour"),
         (lambda api, run: run.history(500), "write samples=500"),
