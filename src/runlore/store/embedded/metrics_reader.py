@@ -49,12 +49,13 @@ class HistoryReader:
 
     Args:
         told: what was named as damaged in a warning, so that it is named once.
+        db: a connection to read from; None opens one.
     """
 
-    def __init__(self, path: Path, told: set[str]) -> None:
+    def __init__(self, path: Path, told: set[str], db: sqlite3.Connection | None = None) -> None:
         self.path = path
         self._told = told
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = db or sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._columns: dict[int, Columns] = {}
 
     def begin(self) -> None:
