@@ -23,6 +23,7 @@ from runlore.store.embedded.metrics_check_log import LogState
 from runlore.store.embedded.metrics_decode import Columns
 from runlore.store.embedded.metrics_findings import BROKEN, Finding, Findings, Remedy, each, told
 from runlore.store.embedded.metrics_levels import SEGMENT_BITS, Leaf, Level, read_leaf
+from runlore.store.embedded.metrics_log import ALIVE
 from runlore.store.embedded.metrics_reader import HistoryReader
 
 _VALUES_AT_ONCE = 2**22
@@ -68,7 +69,7 @@ class TowerCheck:
                 points, first, last, levels = said
                 text = [Level(*one) for one in json.loads(str(levels))]
                 known = history.columns.get(columns)
-                if known is None:
+                if known is None or self._is_buried(run):
                     continue
                 blocks = raised.get((run, writer, columns), [])
                 has_all = not any(b.row.id in history.broken for b in blocks)
@@ -90,13 +91,19 @@ class TowerCheck:
                 self._tower(text_of if title in text_of else f"{title} {text_of}", owner)
         for place, blocks in raised.items():
             columns_of = history.columns.get(place[2])
-            if columns_of is not None and columns_of.number_columns and place not in found:
+            is_due = columns_of is not None and bool(columns_of.number_columns)
+            if is_due and place not in found and not self._is_buried(place[0]):
                 self._tower(f"{len(blocks)} blocks count as raised, but there is no tower", place)
         loose = sum(
             len(level) for t, by in leaves.items() if t not in towers for level in by.values()
         )
         if loose:
             self._add(f"{loose} leaves belong to no tower", "they take space", remedy="orphan")
+
+    def _is_buried(self, run: int) -> bool:
+        """Tell whether the next start removes a run, whose rewinds the log forgot."""
+        known = self._log.runs.get(run)
+        return known is not None and known.state != ALIVE
 
     def _leaves(
         self, db: sqlite3.Connection
