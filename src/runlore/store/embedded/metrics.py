@@ -16,6 +16,7 @@ from runlore.errors import (
     UsageError,
 )
 from runlore.store.embedded.metrics_decode import StreamDecoder
+from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
@@ -332,7 +333,7 @@ class EmbeddedMetricStore:
             yield view
             return
         try:
-            with translated(history.path):
+            with translated(history.path), agreeing(history.path):
                 yield view
         finally:
             history.give_back(view.reader)

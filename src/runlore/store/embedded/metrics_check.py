@@ -118,6 +118,20 @@ def _missing(
             continue
         path = folder / "history" / f"{run.project}.db"
         state = histories.get(path)
+        packed = state.applied.get(number) if state is not None else None
+        if packed is not None and packed.next == writer.progress.next:
+            if packed != writer.progress:
+                findings.add(
+                    Finding(
+                        file="log.db",
+                        what=f"what is known of writer {writer.name!r} at byte {packed.next} is "
+                        f"another in history/{path.name}",
+                        means="its begin, its end or its last row is wrong in one of them, and "
+                        "with it which points of resumed runs are shown",
+                        run=run.name,
+                    )
+                )
+            continue
         if state is None:
             trouble = "the history file is missing"
         elif state.version and number not in state.applied:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import zstandard
 
+from runlore.errors import DamageError, RunloreError
+
 BROKEN = (
     *(ValueError, TypeError, LookupError, OverflowError, AttributeError),
     *(struct.error, sqlite3.Error, zstandard.ZstdError),
@@ -79,6 +81,21 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
             index.unlink(missing_ok=True)
 
 
+@contextmanager
+def agreeing(path: Path) -> Iterator[None]:
+    """Turn what numbers in plain columns that cannot be right lead to into DamageError."""
+    try:
+        yield
+    except RunloreError:
+        raise
+    except BROKEN as error:
+        raise DamageError(
+            f"{str(path)!r} is damaged: its tables do not agree with each other ({error!r}); "
+            "'runlore fsck' names the rows and mends what can be mended",
+            offset=0,
+        ) from error
+
+
 def told(error: BaseException) -> str:
     """Return an error as text that fits on a line."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -89,8 +106,9 @@ def check_database(db: sqlite3.Connection, file: str, findings: Findings) -> boo
     """Let SQLite look at its own structure; tell whether the file can be read at all."""
     findings.looked["files"] += 1
     try:
+        # A schema may be damaged so that SQLite's own errors are no text.
         rows = db.execute(f"PRAGMA integrity_check({_MOST_TROUBLES})").fetchall()
-    except sqlite3.Error as error:
+    except BROKEN as error:
         findings.add(
             Finding(
                 file=file,

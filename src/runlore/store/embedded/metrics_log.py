@@ -31,6 +31,13 @@ CREATE INDEX declared_writer ON declared (writer);
 CREATE INDEX writer_run ON writer (run);
 """
 
+_PASSING = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_SCHEMA),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+)
+"""What of SQLite's errors says nothing about the file itself."""
 ALIVE, TOMBSTONE, PURGED = 0, 1, 2
 """States of a run: purged means that its history is gone from the disk, too."""
 
@@ -132,11 +139,12 @@ def translated(path: Path) -> Iterator[None]:
     """Turn a disk that is full or fails into UnavailableError, a broken file into DamageError."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise UnavailableError(
-            f"cannot read or write {str(path)!r} now: {error}; free space on its disk"
-        ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite's own text of an error may hold bytes of a damaged schema.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+            raise UnavailableError(
+                f"cannot read or write {str(path)!r} now: {error}; free space on its disk"
+            ) from error
         raise DamageError(
             f"{str(path)!r} is damaged: {error}; restore it from a backup", offset=0
         ) from error
@@ -217,9 +225,10 @@ class Log:
         Raises:
             DamageError: they are not what was written; it calls the writer `name`.
         """
-        rows = self._db.execute(
-            "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
-        )
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
+            ).fetchall()
         return [
             unseal(frames, f"declaration {number} of {name} in {str(self.path)!r}")
             for number, frames in rows
@@ -286,10 +295,17 @@ def decode_progress(text: str | None) -> Progress:
     """Decode what `encode_progress` made; None stands for nothing yet."""
     if text is None:
         return Progress()
-    *plain, tokens = json.loads(text)
-    restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
-    names = Progress.__slots__[:-1]
-    return Progress(**dict(zip(names, plain, strict=True)), row_tokens=tuple(restored))
+    try:
+        *plain, tokens = json.loads(text)
+        restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
+        names = Progress.__slots__[:-1]
+        return Progress(**dict(zip(names, plain, strict=True)), row_tokens=tuple(restored))
+    except (ValueError, TypeError) as error:
+        raise DamageError(
+            f"what was known of a writer is damaged: {text!r} is not what was written; "
+            "'runlore fsck' names the writer",
+            offset=0,
+        ) from error
 
 
 def sealed(data: bytes) -> bytes:

@@ -21,6 +21,7 @@ from runlore.store.embedded.metrics_blob import (
 from runlore.store.embedded.metrics_buckets import Buckets
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_levels import Leaf, Tower, leaves_of, read_leaf, towers_of
+from runlore.store.embedded.metrics_log import translated
 from runlore.store.embedded.metrics_summary import Summary
 
 SEGMENT_BITS = 20
@@ -60,8 +61,9 @@ class HistoryReader:
 
     def begin(self) -> None:
         """Take the snapshot."""
-        self._db.execute("BEGIN")
-        self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
+        with translated(self.path):
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
 
     def end(self) -> None:
         """Let go of the snapshot."""
@@ -221,7 +223,7 @@ class HistoryReader:
         """Return the blob, the length of its columns, and what to call it in an error."""
         place = (block.id << SEGMENT_BITS) + number
         row = self._db.execute("SELECT body FROM segment WHERE id = ?", (place,)).fetchone()
-        named = repr(keys[0]) if len(keys) == 1 else f"{keys[0]!r} to {keys[-1]!r}"
+        named = " to ".join(map(repr, dict.fromkeys([*keys[:1], *keys[-1:]]))) or "none"
         name = self._name(f"chunk {number} of block {block.id}, key {named},", run_name)
         return row[0] if row else b"", block.n, name
 
