@@ -312,6 +312,9 @@ class EmbeddedMetricStore:
                 for writer in run.writers.values():
                     writer.check()
                 history = self._histories.find(run.project)
+                if history is None:
+                    for writer in run.writers.values():
+                        writer.check_unpacked()
                 view = RunView(
                     id=run.id,
                     ref=ref,

@@ -86,4 +86,5 @@ class Histories:
             with translated(path):
                 self._open[project] = History(path, self._sizes)
             self._fresh.append((project, self._open[project]))
+        self._open[project].check_present()
         return self._open[project]

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -56,7 +57,14 @@ class HistoryReader:
     def __init__(self, path: Path, told: set[str], db: sqlite3.Connection | None = None) -> None:
         self.path = path
         self._told = told
-        self._db = db or sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with translated(path):
+            # One that is gone is not made again as an empty one.
+            self._db = db or sqlite3.connect(
+                f"file:{quote(str(path))}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+            )
         self._columns: dict[int, Columns] = {}
 
     def begin(self) -> None:
