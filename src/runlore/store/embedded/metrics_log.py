@@ -171,7 +171,14 @@ class Log:
         self.lock = threading.Lock()
         self.path = folder / "log.db"
         self._db = open_database(self.path, _TABLES, upgrade="")
-        (self.last_seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM piece").fetchone()
+        try:
+            with translated(self.path):
+                (self.last_seq,) = self._db.execute(
+                    "SELECT ifnull(max(seq), 0) FROM piece"
+                ).fetchone()
+        except BaseException:
+            self._db.close()
+            raise
 
     def commit(self, changes: Changes) -> None:
         """Write changes durably, all or none."""
