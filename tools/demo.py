@@ -21,6 +21,12 @@ def main(arguments: Sequence[str]) -> int:
     end_as_by_ctrl_c()
     exit_after = "--exit" in arguments
     home = CACHE / "demo"
+    ignored = [name for name in ("RUNLORE_HOME", "RUNLORE_URL") if os.environ.get(name)]
+    if ignored:
+        print(
+            f"runlore: {' and '.join(ignored)} not used: ./dev demo has a home and a server of "
+            "its own, so that it meets no other data; 'runlore demo' takes yours"
+        )
     os.environ["RUNLORE_HOME"] = str(home)
     running = Demo(home=str(home), url=_free_url())
     try:

@@ -6,7 +6,16 @@ _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==")
 
 COMPILE = (
     *("pip", "compile", "pyproject.toml", "--upgrade", "--quiet"),
-    *("--group", "dev", "--extra", "server", "--universal", "--generate-hashes"),
+    *(
+        "--group",
+        "dev",
+        "--extra",
+        "server",
+        "--extra",
+        "tables",
+        "--universal",
+        "--generate-hashes",
+    ),
     # The index is left out of the file: who installs decides where packages come from.
     *("--no-emit-index-url", "--no-emit-find-links", "--no-header"),
     *("-o", "requirements.lock"),

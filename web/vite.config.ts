@@ -1,11 +1,28 @@
 import react from "@vitejs/plugin-react";
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 // `npm run dev` shows the page of a server that runs elsewhere.
 const server = process.env["RUNLORE_URL"] ?? "http://127.0.0.1:7333";
 
+/** Has the browser fetch the script of the live stream beside the page's own, not behind it. */
+function earlyWorker(): Plugin {
+  return {
+    name: "early-worker",
+    transformIndexHtml: {
+      order: "post",
+      handler: (_html, { bundle }) =>
+        Object.keys(bundle ?? {})
+          .filter((file) => file.includes("live.worker"))
+          .map((file) => ({ tag: "link", attrs: { rel: "preload", as: "fetch", crossorigin: true, href: `./${file}` }, injectTo: "head" })),
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), earlyWorker()],
+  // Files name each other relatively; the server puts its prefix before those of the first document.
+  base: "./",
   worker: { format: "es" },
   build: {
     outDir: "../src/runlore/server/page",

@@ -4,6 +4,10 @@ What logs is loaded at once, so that no call in the middle of a program has to; 
 `__all__` when it is first used.
 """
 
+import sys
+
+from runlore.errors import RunloreError as Error
+from runlore.sdk import door
 from runlore.sdk.foreign import Settings
 from runlore.sdk.run import Run
 from runlore.sdk.start import define_metric, finish, flush, init, log, login
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Api",
+    "Error",
     "Run",
     "Settings",
     "__version__",
@@ -36,23 +41,22 @@ __all__ = [
 ]
 
 _HOMES = {"Api": "api"}
-_CURRENT = {"config": "current_config", "run": "current_run", "summary": "current_summary"}
+_CURRENT = ("config", "run", "summary")
+
+sys.modules[__name__].__class__ = door.Door
 
 
 def __getattr__(name: str) -> object:
     if name in _CURRENT:
         # Not kept: the current run changes.
-        from runlore.sdk import start
-
-        found: object = getattr(start, _CURRENT[name])()
-        return found
+        return door.current(name)
     if name not in _HOMES:
         from runlore.sdk.foreign import missing
 
         raise missing("module 'runlore'", name)
     from importlib import import_module
 
-    found = getattr(import_module(f"runlore.sdk.{_HOMES[name]}"), name)
+    found: object = getattr(import_module(f"runlore.sdk.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 

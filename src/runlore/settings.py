@@ -30,6 +30,8 @@ SETTINGS = (
     Setting("staging", "", "folder in memory for what log() writes; empty: /dev/shm"),
     Setting("finish_timeout", "60", "seconds that finish() waits at most for a reachable server"),
 )
+_FOREIGN = {"api_key": "WANDB_API_KEY"}
+"""Variables of wandb's that count where none of ours and no file says anything."""
 _NAMES = frozenset(setting.name for setting in SETTINGS)
 
 
@@ -104,6 +106,8 @@ def origins(**arguments: str | None) -> dict[str, Origin]:
             found[name] = Origin(os.environ[variable], f"environment variable {variable}")
         elif name in file:
             found[name] = Origin(str(file[name]), f"file {path}")
+        elif os.environ.get(foreign := _FOREIGN.get(name, "")):
+            found[name] = Origin(os.environ[foreign], f"environment variable {foreign}")
         else:
             found[name] = Origin(default, "default")
     return found

@@ -1,6 +1,8 @@
 """The embedded store keeps the contract of metric history, and answers as the naive one does."""
 
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from runlore.testing.metric_restarts import (
     MetricStoreContract,
     MetricStoreDurability,
 )
-from runlore.testing.spools import a_run
+from runlore.testing.spools import SpoolBuilder, a_run
 
 
 def settle(store: MetricStore) -> None:
@@ -99,3 +101,48 @@ def test_rows_that_are_being_read_when_the_store_is_closed_come_to_their_end(
     with pytest.raises(ConflictError, match="closed"):
         store.keys(a_run())
     EmbeddedMetricStore(tmp_path).close()
+
+
+def test_what_is_deleted_or_packed_gives_its_space_back_to_the_disk(tmp_path: Path) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    noise = random.Random(0)
+    builders = [SpoolBuilder(a_run(f"run-{number}")) for number in range(3)]
+    for builder in builders:
+        for step in range(4000):
+            builder.log({f"key-{number}": noise.random() for number in range(20)}, step=step)
+        builder.end()
+        store.append([builder.piece()])
+    store.settle()
+    (history,) = (tmp_path / "history").glob("*.db")
+    look = sqlite3.connect(history)
+    look.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    look.close()
+    packed_bytes = history.stat().st_size
+    freed_bytes = sum(store.delete(builder.run) for builder in builders[:2])
+    assert freed_bytes > packed_bytes / 2
+    deadline = time.monotonic() + 60
+    while (
+        history.stat().st_size > packed_bytes / 2 or (tmp_path / "log.db").stat().st_size > 200_000
+    ):
+        assert time.monotonic() < deadline, "the files are as long as before"
+        time.sleep(0.05)
+    (kept,) = store.series([builders[2].run], ["key-7"], buckets=100)
+    assert kept.points == 4000
+    store.close()
+
+
+def test_long_texts_are_not_written_again_by_the_packs_behind_them(tmp_path: Path) -> None:
+    store = EmbeddedMetricStore(tmp_path)
+    builder, first = SpoolBuilder(a_run()), 0
+    texts = [letter * size for letter in "abc" for size in (2_000_000, 10)]
+    for step, text in enumerate(texts):
+        builder.log({"sample": text, "loss": 0.5}, step=step)
+        store.append([builder.piece(first)])
+        first = len(builder.frames)
+        store.settle()
+    assert [row.values["sample"] for row in store.rows(a_run())] == texts
+    store.close()
+    history = sqlite3.connect(tmp_path / "history" / "1.db")
+    blocks = history.execute("SELECT n FROM block WHERE dead IS NULL ORDER BY id").fetchall()
+    history.close()
+    assert blocks == [(1,), (2,), (2,), (1,)]

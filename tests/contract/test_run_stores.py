@@ -6,20 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from runlore.core.expression import Column, Compare, Literal
 from runlore.core.run import run_ref
 from runlore.errors import UnavailableError, UsageError
 from runlore.store.embedded.runs import EmbeddedRunStore
 from runlore.store.runs import RunStore
+from runlore.testing.run_list_contract import RunListContract, RunListProperties
 from runlore.testing.runs import NOW_NS, ReferenceRunStore, RunStoreContract, a_record, put
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "stores"
 
-class TestReference(RunStoreContract):
+
+class TestReference(RunStoreContract, RunListContract):
     @pytest.fixture
     def store(self) -> RunStore:
         return ReferenceRunStore()
 
 
-class TestEmbedded(RunStoreContract):
+class TestEmbedded(RunStoreContract, RunListContract, RunListProperties):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[RunStore]:
         store = EmbeddedRunStore(tmp_path / "catalog.db")
@@ -41,10 +45,36 @@ def test_runs_and_the_server_id_survive_closing(tmp_path: Path) -> None:
 def test_a_catalog_of_a_newer_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     EmbeddedRunStore(tmp_path / "catalog.db").close()
     with sqlite3.connect(tmp_path / "catalog.db") as connection:
-        connection.execute("UPDATE about SET value = '2' WHERE key = 'version'")
+        connection.execute("UPDATE about SET value = '3' WHERE key = 'version'")
     connection.close()
-    with pytest.raises(UsageError, match="version 2.*upgrade Runlore"):
+    with pytest.raises(UsageError, match="version 3.*upgrade Runlore"):
         EmbeddedRunStore(tmp_path / "catalog.db")
+
+
+def test_a_catalog_of_version_1_gets_its_index(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript((GOLDEN / "catalog-1.sql").read_text())
+    connection.close()
+    store = EmbeddedRunStore(path)
+    assert store.server_id == "abcdef0123456789"
+    ref = run_ref("local", "digits", "r2")
+    record = store.get(ref)
+    assert (record.number, record.name, record.config) == (3, "calm", {"lr": 0.5, "m": {"d": 2}})
+    assert list(store.unsettled()) == [run_ref("local", "digits", "r1"), ref]
+    columns = store.columns("local", "digits")
+    assert [(c.source, c.key, c.numbers, c.texts) for c in columns] == [
+        ("config", "lr", 2, 0),
+        ("config", "m/d", 1, 0),
+        ("config", "model", 0, 1),
+        ("summary", "best", 1, 0),
+    ]
+    where = Compare(op="=", left=Column(key="tags"), right=Literal(value="good"))
+    assert store.page("local", "digits", now_ns=NOW_NS, where=where).total == 1
+    put(store, a_record(run_ref("local", "digits", "r3")))
+    assert store.get(run_ref("local", "digits", "r3")).number == 4
+    store.close()
+    EmbeddedRunStore(path).close()
 
 
 def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ _PATIENCE_MS = 20_000
 
 # What a whole test may take: a page that hangs fails its test rather than the suite.
 _LIMIT_S = 120
+_SLOW_LIMIT_S = 900
 
 OpenPage = Callable[..., Page]
 
@@ -65,14 +66,15 @@ class Server:
 
 
 @pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
+def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
     """End a test that takes too long, whatever it waits for."""
+    limit_s = _LIMIT_S if request.node.get_closest_marker("slow") is None else _SLOW_LIMIT_S
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the test took more than {_LIMIT_S} seconds")
+        raise TimeoutError(f"the test took more than {limit_s} seconds")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(_LIMIT_S)
+    signal.alarm(limit_s)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

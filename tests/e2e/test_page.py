@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
+from runlore.core.run import run_ref
+from runlore.testing.spools import SpoolBuilder
 from tests.e2e.conftest import OpenPage, Server
 from tests.e2e.relay import Relay
+from tests.e2e.spools import send
 
 # In the picture of the lines, the columns whose upper part holds ink; both as shares.
 _INK_ABOVE = """([metric, depth]) => {
@@ -283,6 +286,13 @@ def test_a_run_is_tagged_described_and_deleted_by_keyboard(
     _drawn(page, "loss", 1)
 
 
+def _runs_asked_for(request: Request) -> list[list[str]]:
+    """Return the runs of a question for series, and nothing of any other request."""
+    if not request.url.endswith("/series"):
+        return []
+    return [(request.post_data_json or {})["runs"]]
+
+
 def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: OpenPage) -> None:
     logging = (
         "import runlore\nrun = runlore.init(project='p', id={name!r})\nrun.log({{'loss': 1.0}})\n"
@@ -294,21 +304,39 @@ def test_only_the_run_that_grows_is_asked_for_again(server: Server, open_page: O
         _drawn(page, "loss", 2)
         assert program.stdin is not None
         asked: list[list[str]] = []
-        page.on(
-            "request",
-            lambda request: (
-                asked.append((request.post_data_json or {})["runs"])
-                if request.url.endswith("/series")
-                else None
-            ),
-        )
-        with page.expect_request("**/series"):
+        page.on("request", lambda request: asked.extend(_runs_asked_for(request)))
+        # What happened before this growth has been told once its runs are asked for alone.
+        with page.expect_request(lambda request: _runs_asked_for(request) == [["growing"]]):
             program.stdin.write("more\n")
             program.stdin.flush()
-        program.communicate("more\n" * 19, timeout=60)
+        asked.clear()
+        with page.expect_request(lambda request: _runs_asked_for(request) != []):
+            program.communicate("more\n" * 19, timeout=60)
     expect(page.locator(".run-state.is-running")).to_have_count(0, timeout=20_000)
     assert asked
     assert all(runs == ["growing"] for runs in asked)
+
+
+def test_what_grows_before_the_live_stream_stands_is_shown_when_it_does(
+    server: Server, open_page: OpenPage
+) -> None:
+    builder = SpoolBuilder(run_ref("local", "p", "run"))
+    builder.log({"loss": 1.0}, step=0)
+    send(server.url, builder)
+    sent = len(builder.frames)
+    page = open_page("about:blank")
+    # Without shared workers the page holds the stream itself, where it can be held up.
+    page.add_init_script("delete globalThis.SharedWorker")
+    held: list[Route] = []
+    page.route("**/api/v1/live", lambda route: held.append(route))
+    page.goto(f"{server.url}/local/p/runs/run")
+    expect(page.locator(".panel-head .num")).to_have_text("1", timeout=20_000)
+
+    builder.log({"loss": 99.0}, step=1)
+    send(server.url, builder, first=sent)
+    held[0].continue_()
+
+    expect(page.locator(".panel-head .num")).to_have_text("99", timeout=20_000)
 
 
 def test_an_unknown_project_and_run_say_what_to_do(seeded: Server, open_page: OpenPage) -> None:
@@ -327,6 +355,27 @@ def test_a_narrow_page_has_no_sideways_scroll(seeded: Server, open_page: OpenPag
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.get_by_role("button", name="Runs").click()
     expect(page.get_by_label("Search runs")).to_be_visible()
+
+
+def test_a_page_asks_for_its_lists_while_its_script_is_on_the_way(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/")
+    expect(page.get_by_role("link", name="digits")).to_be_visible(timeout=20_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for place in ("local/digits", "local/digits?smooth=5"):
+        asked.clear()
+        page.goto(f"{seeded.url}/{place}")
+        _drawn(page, "train/loss", 4)
+        script = next(index for index, url in enumerate(asked) if url.endswith(".js"))
+        promised = page.locator("link[rel=preload][href^='/api/']")
+        urls = [f"{seeded.url}{link.get_attribute('href')}" for link in promised.all()]
+        assert len(urls) == 2
+        for url in urls:
+            # Once for the document, and once more when the live stream stands.
+            assert 1 <= asked.count(url) <= 2, asked
+            assert asked.index(url) > script
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_damage_is_named_for_people_and_as_json_and_what_is_derived_is_mended(
 def test_a_damaged_catalog_is_named(tmp_path: Path) -> None:
     folder = a_served_folder(tmp_path)
     db = sqlite3.connect(folder / "catalog.db")
-    db.execute("UPDATE runs SET document = 'nothing'")
+    db.execute("UPDATE run_documents SET document = 'nothing'")
     db.commit()
     db.close()
     done = fsck("--data", str(folder))

@@ -141,7 +141,7 @@ def kill_senders(world: World, over: threading.Event) -> None:
             # Sender and tree may go between two of these lines.
             with suppress(ProcessLookupError, FileNotFoundError):
                 text = lock.read_text()
-                if text.isdecimal() and "sender.py" in command_of(int(text)):
+                if text.strip("0 ") and "sender.py" in command_of(int(text)):
                     os.kill(int(text), signal.SIGKILL)
         time.sleep(0.001)
 

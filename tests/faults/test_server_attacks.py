@@ -6,12 +6,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
-from runlore.sdk.api import Api
+from runlore.errors import UnavailableError
+from runlore.sdk.api import Api, ApiRun
+from runlore.sdk.link import Link
 from runlore.server.connection import MAX_HEAD
 from runlore.server.problems import MAX_JSON
 from runlore.testing.serving import Answer, ServerProcess
@@ -184,11 +187,11 @@ def test_a_browser_gets_in_whatever_cookies_it_has_and_is_asked_again_for_a_wron
         assert server.get("/api/v1/projects", {"Cookie": cookie}).status == 200
         browser = {"Accept": "text/html", "Cookie": "runlore_key=rl_of-an-earlier-server"}
         asked = server.get("/", browser)
-        assert (asked.status, b"action=/login" in asked.body) == (403, True)
+        assert (asked.status, b'action="/login"' in asked.body) == (403, True)
         assert "frame-ancestors 'none'" in asked.headers["content-security-policy"]
         wrong = server.get("/login?key=wrong", browser)
         assert (wrong.status, b"not this server's" in wrong.body) == (403, True)
-        assert b"action=/login" in wrong.body
+        assert b'action="login"' in wrong.body
         name = socket.gethostname().partition(".")[0]
         for host, status in ((name, 200), (f"{name}.lan:80", 200), ("other.lan", 403)):
             answer = server.get("/healthz", {"Host": host})
@@ -211,3 +214,62 @@ def test_names_that_look_like_numbers_of_ours_are_read_as_what_they_are(
     assert found["r1"].summary == {"$number": "7"}
     assert found["r2"].config == {"$number": "7"}
     assert [row["$number"] for row in found["r1"].history()] == ["7"]
+    for document in ({"$number": "NaN"}, {"$document": {"$number": 7}}, {"u": {"$number": "7"}}):
+        found["r2"].update(config=cast(JsonObject, document))
+        assert {**found["r2"].config, **document} == found["r2"].config
+    found["r2"].update(config={"big": 2**80})
+    assert found["r2"].config["big"] == 2**80
+
+
+def test_a_document_of_a_foreign_server_that_cannot_be_read_is_an_error_in_a_sentence(
+    server: ServerProcess,
+) -> None:
+    run = Api(server.url).run("attacked/r1")
+    foreign = ApiRun(
+        Link(server.url, "", 5.0), {**run.to_json(), "config": {"u": {"$number": "evil"}}}
+    )
+    with pytest.raises(UnavailableError, match=r"\$number must be .* got 'evil'"):
+        _ = foreign.config
+
+
+def test_half_a_surrogate_pair_in_a_frame_is_kept_as_a_question_mark(
+    server: ServerProcess,
+) -> None:
+    half = b'"\\ud800"'
+    for kind, text in {
+        spool.RUN: b'{"name":%s,"tags":[%s],"notes":%s,"group":%s,"job_type":%s,"program":%s}',
+        spool.CONFIG: b'{%s:%s,"a":[%s]}',
+        spool.SUMMARY: b"{%s:%s}",
+        spool.DEFINE: b'{"metric":%s,"summary":%s,"goal":%s}',
+        spool.GAP: b'{"points":1,"reason":%s}',
+    }.items():
+        builder = SpoolBuilder(RunRef("local", "halves", f"r{kind}"))
+        builder.add(spool.frame(bytes([kind]) + text.replace(b"%s", half)))
+        assert server.send_spool(builder).status == 200, kind
+        assert server.get(f"/api/v1/projects/local/halves/runs/r{kind}").status == 200
+    found = Api(server.url).runs("halves", search="?")[0]
+    assert (found.id, found.name, found.tags) == ("r7", "?", ["?"])
+
+
+@pytest.mark.parametrize("points", [-5, 2**62])
+def test_a_gap_that_cannot_be_is_damage(server: ServerProcess, points: int) -> None:
+    builder = SpoolBuilder(RunRef("local", "gaps", f"r{points}"))
+    builder.add(spool.frame(spool.encode_json(spool.GAP, {"points": points})))
+    answer = server.send_spool(builder)
+    assert "a gap has 0 to" in detail_of(answer, 400)
+    assert answer.json["where"] == builder.edges[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"name":"\\ud800"}', "surrogate"),
+        (b'{"tags":["\\udc00"]}', "surrogate"),
+        (b'{"notes":"\xff"}', "UTF-8"),
+        (b'{"name":', "too early"),
+        (b"", "expected a body of JSON, got none"),
+    ],
+)
+def test_json_that_is_none_is_told_why(server: ServerProcess, body: bytes, words: str) -> None:
+    answer = server.request("PATCH", f"{RUNS}/r1", body, {"Content-Type": "application/json"})
+    assert words in detail_of(answer, 400)

@@ -219,7 +219,7 @@ def test_beyond_this_machine_a_key_is_needed(tmp_path: Path) -> None:
     assert (page.status, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert server.get("/login?key=wrong").status == 403
     login = server.get(f"/login?key={key}")
-    assert (login.status, login.headers["location"]) == (303, "/")
+    assert (login.status, login.headers["location"]) == (303, "./")
     cookie = login.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "samesite=lax" in cookie.lower()

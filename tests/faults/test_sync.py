@@ -80,6 +80,7 @@ def test_a_damaged_file_is_delivered_up_to_the_damage_which_is_named(
     data[at + 12] ^= 0xFF
     path.write_bytes(data)
     done = world.sync()
+    assert done.returncode == 1
     assert f"damaged at byte {at:,}: {len(data) - at:,} bytes from there stay here" in done.stdout
     found = losses(world, "damaged")
     assert found == list(range(len(found)))
@@ -95,9 +96,12 @@ def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_ended(
     at = cut(data, offset=0, limit=len(data) // 2)
     path.write_bytes(data[: at + 5])
     done = world.sync()
+    assert done.returncode == 1
     assert f"cut off at byte {at:,}: 5 bytes of an unfinished frame left out" in done.stdout
     assert real_server.get("/api/v1/projects/local/faults/runs/cut").json["state"] == "crashed"
-    assert "nothing new" in world.sync().stdout
+    again = world.sync()
+    assert again.returncode == 0
+    assert "nothing new" in again.stdout
 
 
 def test_a_file_that_is_no_spool_is_named_and_the_others_are_delivered(
@@ -106,6 +110,7 @@ def test_a_file_that_is_no_spool_is_named_and_the_others_are_delivered(
     path = an_offline_spool(world, "beside")
     path.with_name("other.rlspool").write_bytes(b"GIF89a" + bytes(100))
     done = world.sync()
+    assert done.returncode == 1
     assert "other.rlspool: not delivered: expected a spool" in done.stdout
     assert losses(world, "beside") == list(range(100))
 

@@ -34,6 +34,7 @@ def test_a_run_begins_with_its_name_and_address() -> None:
     url = "http://127.0.0.1:7333/local/digits/runs/k3f9x2ab"
     assert terminal.started("brave-otter", url) == f"runlore: brave-otter · {url}"
     assert terminal.started("brave-otter", None) == "runlore: brave-otter · offline"
+    assert terminal.started("\x1b[31ma\nb", None) == "runlore: �[31ma�b · offline"
 
 
 def test_a_delivered_run_ends_with_its_most_telling_curves() -> None:
@@ -166,8 +167,8 @@ def test_numbers_have_three_significant_digits(value: float | str, text: str) ->
 
 
 def test_a_key_cannot_move_the_cursor() -> None:
-    assert terminal.printable("a\x1b[2Jb\n") == "a�[2Jb�"
-    assert terminal.printable("k" * 100) == "…" + "k" * 27
+    assert terminal.short_key("a\x1b[2Jb\n") == "a�[2Jb�"
+    assert terminal.short_key("k" * 100) == "…" + "k" * 27
 
 
 def test_nothing_is_said_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:

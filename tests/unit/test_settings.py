@@ -1,5 +1,7 @@
 """The table of settings: what cannot be meant is refused where it is read."""
 
+from pathlib import Path
+
 import pytest
 
 from runlore import settings
@@ -59,3 +61,18 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
         monkeypatch.setenv("RUNLORE_API_KEY", key)
         with pytest.raises(UsageError, match="from environment variable RUNLORE_API_KEY"):
             settings.load()
+
+
+def test_the_key_of_wandb_counts_where_ours_says_nothing_and_its_origin_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNLORE_HOME", str(tmp_path))
+    monkeypatch.delenv("RUNLORE_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "theirs")
+    found = settings.origins()["api_key"]
+    assert found == ("theirs", "environment variable WANDB_API_KEY")
+    (tmp_path / "settings.toml").write_text('api_key = "filed"')
+    assert settings.load().api_key == "filed"
+    monkeypatch.setenv("RUNLORE_API_KEY", "ours")
+    assert settings.load().api_key == "ours"
+    assert settings.load(api_key="given").api_key == "given"

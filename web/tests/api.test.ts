@@ -43,6 +43,12 @@ describe("JSON", () => {
     expect(read).toEqual({ a: Number.NaN, b: [Number.NEGATIVE_INFINITY, 1] });
   });
 
+  test("a document of a user's that looks like a number stays what it is", () => {
+    const text = '{"u": {"$document": {"$number": "NaN"}}, "v": {"$document": {"$document": {"$number": "7"}}}, "$x": 1}';
+    expect(decodeJson(text)).toEqual({ u: { $number: "NaN" }, v: { $document: { $number: "7" } }, $x: 1 });
+    expect(decodeJson('{"$document": {"$number": {"$number": "NaN"}}}')).toEqual({ $number: Number.NaN });
+  });
+
   test("an error that is no problem document is no second error", () => {
     expect(decodeProblem("<html>")).toEqual({});
     expect(decodeProblem("null")).toEqual({});

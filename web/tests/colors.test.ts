@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
 
-import { DARK, LIGHT, runDash } from "../src/charts/palette";
+import { DARK, LIGHT, runDash, strokeGround } from "../src/charts/palette";
 
 type Triple = readonly [number, number, number];
 
@@ -78,3 +78,10 @@ function lab([r, g, b]: Triple): Triple {
   const z = bend((0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883);
   return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
 }
+
+test("a legend shows the pattern of the stroke", () => {
+  expect(strokeGround("#111111", [])).toBe("#111111");
+  expect(strokeGround("#111111", [9, 4, 2, 4])).toBe(
+    "repeating-linear-gradient(90deg, #111111 0px 9px, transparent 9px 13px, #111111 13px 15px, transparent 15px 19px)",
+  );
+});

@@ -227,6 +227,24 @@ describe("spikes", () => {
     expect(spikesOf(pixels, 100, 3)).toEqual([20]);
   });
 
+  const spikesAt = (peaks: readonly number[], hasBand: boolean): number[] => {
+    const flat = Array.from({ length: 50 }, () => 1);
+    const max = Float64Array.from(flat, (value, index) => (peaks.includes(index) ? 9 : value + 0.1 * (index % 3)));
+    const buckets = { ...points(flat), count: new Float64Array(50).fill(10), max };
+    const pixels = noPixels();
+    intoPixels(pixels, buildLine({ ...line("a", flat), buckets }, PLAIN), scale({ x: [0, 49] }));
+    return spikesOf(pixels, 100, 3, hasBand);
+  };
+
+  test("spikes in neighbouring buckets do not hide each other", () => {
+    expect(spikesAt([20, 21, 22], true)).toEqual([20, 21, 22]);
+  });
+
+  test("where no band is drawn, many spikes in a row have their strokes", () => {
+    const many = [20, 21, 22, 23, 24, 25, 26, 27, 28];
+    expect(spikesAt(many, false)).toEqual(many);
+  });
+
   test("a bucket alone sticks out of nothing, whatever stood in the buffer before", () => {
     const pixels = noPixels();
     intoPixels(pixels, built("long", decay(300)), scale({ x: [0, 299], y: [0, 1] }));

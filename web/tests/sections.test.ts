@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 
-import { chartedKeys, columnsFor, sectionsOf, titleOf } from "../src/features/panels/sections";
+import { chartedKeys, columnsFor, namesOf, sectionsOf } from "../src/features/panels/sections";
 
 describe("sections", () => {
   test("prefixes that share a leaf form one section, the same leaf side by side", () => {
     const [section, ...rest] = sectionsOf(["eval/loss", "train/acc", "train/loss", "val/acc"]);
     expect(rest).toEqual([]);
     expect(section?.groups).toEqual([["train/acc", "val/acc"], ["train/loss", "eval/loss"]]);
-    expect(section && titleOf(section)).toBe("train · val · eval");
+    expect(section && namesOf(section)).toEqual([["train", "val", "eval"], 0]);
   });
 
   test("prefixes without a common leaf stand apart, the system last", () => {
@@ -30,7 +30,15 @@ describe("sections", () => {
 
   test("many prefixes are counted in the title", () => {
     const [section] = sectionsOf(Array.from({ length: 12 }, (_, index) => `layer${String(index)}/w`));
-    expect(section && titleOf(section)).toBe("layer0 · layer1 · layer2 and 9 more");
+    expect(section && namesOf(section)).toEqual([["layer0", "layer1", "layer2"], 9]);
+  });
+
+  test("a prefix that reads as nothing, or as none, has a title of its own", () => {
+    const keys = ["a", "/b", "//c", "///d", "Metrics/e", " /f", "\t/g", `${"x".repeat(500)}/h`];
+    const titles = sectionsOf(keys).flatMap((section) => namesOf(section)[0].join());
+    expect(titles).toHaveLength(7);
+    expect(new Set(titles).size).toBe(7);
+    expect(titles).not.toContain("");
   });
 
   test("odd keys are keys: empty parts, slashes at the ends, any script", () => {

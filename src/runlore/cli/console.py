@@ -6,35 +6,37 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from runlore.core.json import JsonValue
+from runlore.core.text import printable, printable_lines
 
 EXIT_USE = 1
 EXIT_SERVER = 3
 
 
-def emit(line: str) -> None:
-    """Print a line of data, unless the program was started without a place to print to."""
-    if sys.stdout is None:
-        return
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def emit(lines: str) -> None:
+    """Print lines of data, unless the program was started without a place to print to."""
+    _write(printable_lines(lines))
 
 
 def emit_json(value: JsonValue) -> None:
-    """Print data as JSON."""
-    emit(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print data as JSON, what a terminal would obey as the escapes of JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    _write(text)
 
 
 def complain(detail: str) -> None:
     """Print an error."""
-    sys.stderr.write(f"runlore: {detail}\n")
+    sys.stderr.write(f"runlore: {printable_lines(detail)}\n")
     sys.stderr.flush()
 
 
 def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> None:
     """Print columns, each as wide as its widest value; those named in `right` flush right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    shown = [head, *(tuple(map(printable, row)) for row in rows)]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(head))]
     flush_right = right.split()
-    for row in [head, *rows]:
+    for row in shown:
         cells = [
             cell.rjust(width) if name in flush_right else cell.ljust(width)
             for name, cell, width in zip(head, row, widths, strict=True)
@@ -49,3 +51,10 @@ def ago(text: str, *, now: datetime | None = None) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit} ago"
     return "just now"
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:
+        return
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

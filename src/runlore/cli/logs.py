@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Full, Queue
 
+from runlore.core.text import printable_lines
+
 _MOST_WAITING = 1000
 _END_SECONDS = 1.0
 
@@ -79,7 +81,7 @@ class _BesideHandler(logging.Handler):
             self._write(f"{left_out} lines of the log were left out: nobody took them in time")
 
     def _write(self, line: str) -> None:
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        data = printable_lines(line).encode("utf-8", "backslashreplace") + b"\n"
         try:
             # Not by sys.stderr, whose lock would be held at the interpreter's end.
             while data:

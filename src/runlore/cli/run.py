@@ -1,20 +1,23 @@
-"""`runlore run`: list, get, update and delete runs."""
+"""`runlore run`: list, get, update, export and delete runs."""
 
 import json
 from itertools import islice
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, Literal, cast
 
 import typer
 
 from runlore.cli.console import ago, emit, emit_json, emit_table
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunState
+from runlore.core.text import printable
 from runlore.errors import UsageError
 from runlore.sdk.api import Api, ApiRun
 
 app = typer.Typer(no_args_is_help=True)
 
 _SHOWN_KEYS = 3
+_BREAK = "\n"
 _Url = Annotated[str | None, typer.Option("--url", help="Address of the server.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _RunName = Annotated[str, typer.Argument(help="project/run or owner/project/run")]
@@ -27,17 +30,27 @@ def list_runs(
     state: Annotated[
         str | None, typer.Option(help="running, finished, failed or crashed.")
     ] = None,
+    where: Annotated[
+        str, typer.Option("--filter", help="Such as \"config.lr < 0.1 AND tags = 'good'\".")
+    ] = "",
+    sort: Annotated[str, typer.Option(help="Columns, such as -summary.loss,name.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: _Json = False,
     url: _Url = None,
 ) -> None:
-    """List the runs of a project, newest first.
+    """List the runs of a project, newest first or as asked.
 
-    Example: runlore run list digits --state finished
+    Example: runlore run list digits --filter "points > 0 AND name LIKE '%'" --sort=-created_at
     """
     if state not in (None, "running", "finished", "failed", "crashed"):
         raise UsageError(f"--state must be running, finished, failed or crashed, got {state!r}")
-    found = Api(url).runs(project, search=search, state=cast(RunState | None, state))
+    found = Api(url).runs(
+        project,
+        search=search,
+        state=cast(RunState | None, state),
+        filter=where,
+        sort=sort,
+    )
     runs = list(islice(found, limit))
     if as_json:
         emit_json([run.to_json() for run in runs])
@@ -100,6 +113,35 @@ def update_run(
     _show(found, as_json)
 
 
+@app.command("export")
+def export_run(
+    run: _RunName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")],
+    format: Annotated[
+        str | None, typer.Option(help="parquet or csv; else the file's name tells.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Only this metric; repeat it for more.")
+    ] = None,
+    as_json: _Json = False,
+    url: _Url = None,
+) -> None:
+    """Write all points of a run into a file, superseded ones marked.
+
+    Example: runlore run export digits/k3f9x2ab -o points.parquet
+    """
+    if format not in (None, "parquet", "csv"):
+        raise UsageError(f"--format must be parquet or csv, got {format!r}")
+    known = cast(Literal["parquet", "csv"] | None, format)
+    found = Api(url).run(run)
+    path = found.export(output, format=known, keys=key)
+    size = path.stat().st_size
+    if as_json:
+        emit_json({"run": str(found.ref), "path": str(path), "bytes": size})
+    else:
+        emit(f"wrote {path}, {size:,} bytes")
+
+
 @app.command("delete")
 def delete_run(
     run: _RunName,
@@ -114,7 +156,8 @@ def delete_run(
     found = Api(url).run(run)
     if not yes:
         typer.confirm(
-            f"Delete run {found.ref} ({found.name}) with {found.points:,} points for good?",
+            f"Delete run {found.ref} ({printable(found.name)}) with {found.points:,} points "
+            "for good?",
             abort=True,
             err=True,
         )
@@ -129,23 +172,24 @@ def _show(run: ApiRun, as_json: bool) -> None:
     if as_json:
         emit_json(run.to_json())
         return
-    emit(f"{run.ref}  {run.name}")
+    emit(f"{run.ref}  {printable(run.name)}")
     emit(f"  state    {run.state}")
     emit(f"  created  {run.created_at.isoformat(timespec='seconds')}")
     if run.finished_at is not None:
         emit(f"  ended    {run.finished_at.isoformat(timespec='seconds')}")
     emit(f"  points   {run.points:,}")
     if run.tags:
-        emit(f"  tags     {', '.join(run.tags)}")
+        emit(f"  tags     {', '.join(map(printable, run.tags))}")
     if run.notes:
-        emit(f"  notes    {run.notes}")
+        emit(f"  notes    {run.notes.replace(_BREAK, _BREAK + ' ' * 11)}")
     emit(f"  page     {run.url}")
     for title, content in (("config", run.config), ("summary", run.summary)):
         if content:
             emit(f"  {title}")
-            width = max(map(len, content))
-            for key, value in content.items():
-                emit(f"    {key.ljust(width)}  {_value(value)}")
+            shown = [(printable(key), printable(_value(one))) for key, one in content.items()]
+            width = max(len(key) for key, _ in shown)
+            for key, value in shown:
+                emit(f"    {key.ljust(width)}  {value}")
 
 
 def _short(summary: JsonObject) -> str:

@@ -1,5 +1,6 @@
 """What `runlore serve` does: the server, from its folder to its address."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 7333
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GRACE_SECONDS = 5
+# The number of this parameter in glibc's malloc.h.
+_MMAP_THRESHOLD = -3
 
 
 class ServeOptions(NamedTuple):
@@ -79,6 +82,8 @@ def _serve(options: ServeOptions) -> None:
     home = Path(found.home)
     if public_url is not None:
         _check_url(public_url)
+        public_url = public_url.rstrip("/")
+    _give_memory_back()
     listener = listen(host, port)
     from runlore.server.backend import open_folder
     from runlore.services.access import Access, shared_key
@@ -110,6 +115,19 @@ def _serve(options: ServeOptions) -> None:
         )
     finally:
         backend.close()
+
+
+def _give_memory_back() -> None:
+    """Let large buffers go back to the machine when they are freed.
+
+    glibc learns from the first ones that are freed to keep all up to 32 MiB, and loses what lies
+    between them: 160 MB after 600 MB of strings, 90 MB so.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1024 * 1024)
+    except (AttributeError, OSError):
+        # Another C library, which has ways of its own.
+        return
 
 
 def greeting(

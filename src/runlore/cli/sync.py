@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from runlore import settings as settings_table
-from runlore.cli.console import EXIT_SERVER, EXIT_USE
+from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain, emit
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
 from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
@@ -57,14 +56,14 @@ def sync(
         syncer.close()
     if as_json:
         for where, delivery in deliveries:
-            typer.echo(as_line(where, delivery))
+            emit(as_line(where, delivery))
         for trouble in troubles:
-            print(f"runlore: {trouble}", file=sys.stderr)  # noqa: T201
+            complain(trouble)
     else:
-        typer.echo(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
+        emit(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if any(delivery.is_away for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
-    if troubles or any(delivery.trouble for _, delivery in deliveries):
+    if troubles or any(one.trouble or not one.is_whole for _, one in deliveries):
         raise typer.Exit(EXIT_USE)
 
 

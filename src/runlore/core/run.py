@@ -1,12 +1,13 @@
 """A run: one execution of a program, addressed by owner, project and id."""
 
 import re
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from runlore.errors import UsageError
 
 RunState: TypeAlias = Literal["running", "finished", "failed", "crashed"]
 """`failed` finished with an exit code other than 0; `crashed` ended without finishing."""
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 
 DEFAULT_OWNER = "local"
 DEFAULT_PROJECT = "uncategorized"

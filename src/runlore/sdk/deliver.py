@@ -38,8 +38,8 @@ class Verdict(NamedTuple):
 
     `next` is where to go on, None to stay. `stop` ends the stream's delivery for good, with the
     reason in `error`. `wait_seconds` is how long the server wants to be left alone; None lets the
-    caller back off. `is_too_large` asks for smaller pieces. `is_refusal` says that the trouble is
-    this stream's alone.
+    caller back off. `is_busy` says that the server is there and will go on later, `is_too_large`
+    asks for smaller pieces, `is_refusal` says that the trouble is this stream's alone.
     """
 
     next: int | None = None
@@ -50,6 +50,7 @@ class Verdict(NamedTuple):
     is_deleted: bool = False
     is_too_large: bool = False
     is_trouble: bool = False
+    is_busy: bool = False
     is_refusal: bool = False
     wait_seconds: float | None = None
 
@@ -107,10 +108,12 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
         return Verdict(
             error=detail, is_trouble=True, is_refusal=True, wait_seconds=REFUSED_SECONDS
         )
-    if answer.status in (429, 503):
+    if answer.status == 429 or answer.status >= 500:
+        word = "is busy" if answer.status in (429, 503) else "fails"
         return Verdict(
-            error=f"{url} is busy ({answer.status})",
+            error=f"{url} {word} ({answer.status})",
             is_trouble=True,
+            is_busy=True,
             wait_seconds=_retry_after(answer.headers.get("retry-after", "")),
         )
     if answer.status in (301, 302, 303, 307, 308):
@@ -169,6 +172,7 @@ class Server:
 
     Attributes:
         error: why nothing could be delivered the last time, or None.
+        is_busy: whether it answered then that it will go on later.
         ready_at: the monotonic time before which it is left alone.
         reached_at: the monotonic time at which it last took something new.
     """
@@ -176,6 +180,7 @@ class Server:
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url
         self.error: str | None = None
+        self.is_busy = False
         self.ready_at = 0.0
         self.reached_at = 0.0
         self._is_told_to_wait = False
@@ -213,13 +218,17 @@ class Server:
     def works(self) -> None:
         """Note that it answered sensibly."""
         self.error = None
+        self.is_busy = False
         self.ready_at = 0.0
         self._delay = FIRST_DELAY_SECONDS
         self._is_told_to_wait = False
 
-    def fails(self, error: str, wait_seconds: float | None) -> None:
+    def fails(
+        self, error: str, wait_seconds: float | None = None, *, is_busy: bool = False
+    ) -> None:
         """Note trouble; leave the server alone for a while."""
         self.error = error
+        self.is_busy = is_busy
         self._is_told_to_wait = wait_seconds is not None
         if wait_seconds is None:
             # Jitter keeps the senders of many programs from knocking at one moment.
@@ -325,7 +334,7 @@ class Deliverer:
                     continue
                 due_at = max(server.ready_at, self._due_at(stream))
             elif server.error is not None and server.error != stream.server_error:
-                stream.server_error = server.error
+                _blame(stream, server)
                 stream.write_ack()
             wait = max(0.0, due_at - time.monotonic())
             soonest = wait if soonest is None else min(soonest, wait)
@@ -353,8 +362,8 @@ class Deliverer:
         try:
             answer = server.post(stream.target, body, encoding, offset=offset)
         except UnavailableError as error:
-            server.fails(str(error), None)
-            stream.server_error = server.error
+            server.fails(str(error))
+            _blame(stream, server)
             return
         verdict = judge(answer, url=server.url, offset=offset, length=len(data), tail=tail)
         self._obey(stream, server, verdict, len(data))
@@ -368,6 +377,7 @@ class Deliverer:
         except LookupError:
             pass
         except OSError as error:
+            stream.is_server_busy = False
             stream.server_error = f"cannot read staging: {error.strerror}"
             stream.wait_until = time.monotonic() + MAX_DELAY_SECONDS
             return b""
@@ -382,7 +392,7 @@ class Deliverer:
         stream.fetched = None
         if fetched.error is not None:
             # Knock with what there is: perhaps the server that has the rest comes back.
-            stream.server_error = fetched.error
+            stream.is_server_busy, stream.server_error = False, fetched.error
             stream.knock_at = stream.staged.first
             stream.knocked = max(time.monotonic(), stream.knocked + REFUSED_SECONDS)
             stream.wait_until = stream.knocked
@@ -392,16 +402,16 @@ class Deliverer:
         if verdict.is_refusal:
             # Others may be welcome.
             server.works()
-            stream.server_error = verdict.error
+            stream.is_server_busy, stream.server_error = False, verdict.error
             stream.wait_until = time.monotonic() + (verdict.wait_seconds or MAX_DELAY_SECONDS)
             return
         if verdict.is_trouble:
-            server.fails(verdict.error or "", verdict.wait_seconds)
-            stream.server_error = server.error
+            server.fails(verdict.error or "", verdict.wait_seconds, is_busy=verdict.is_busy)
+            _blame(stream, server)
             return
         server.works()
         stream.knock_at = None
-        stream.server_error = verdict.error
+        stream.is_server_busy, stream.server_error = False, verdict.error
         if verdict.is_too_large:
             if length > stream.limit:
                 stream.stopped = f"{verdict.error}; one frame has {length} bytes"
@@ -422,6 +432,10 @@ class Deliverer:
         if verdict.stop:
             stream.is_deleted = verdict.is_deleted
             stream.stopped = verdict.error
+
+
+def _blame(stream: Stream, server: Server) -> None:
+    stream.is_server_busy, stream.server_error = server.is_busy, server.error
 
 
 def _garbage(answer: Answer, url: str, offset: int, length: int) -> Verdict:

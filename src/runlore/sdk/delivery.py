@@ -8,6 +8,8 @@ from runlore.sdk.launch import Launcher
 
 GRACE_SECONDS = 0.3
 """What the sender said of a server before it was woken may be old."""
+FULL_SECONDS = 1.5
+"""The same of a disk, which may have room by now."""
 SENDER_SECONDS = 5.0
 """Without a sender for so long there will be none."""
 _LOOK_SECONDS = 1.0
@@ -25,7 +27,8 @@ def wait(
 ) -> Outcome:
     """Wait until a server has a stream up to `end`, or the disk when offline.
 
-    Ends early when the sender says that no server takes it, and all of it is on the disk.
+    Ends early when waiting is in vain: no server takes it, not even later, and all of it is on
+    the disk or the disk is full.
     """
     started = seen = time.monotonic()
     deadline = started + timeout
@@ -46,8 +49,10 @@ def wait(
         if ack is not None:
             if (ack.settled if is_offline else ack.next) >= end:
                 return Outcome(ack, is_done=True)
-            is_absent = ack.error is not None and now - started > GRACE_SECONDS
-            if is_absent and ack.settled >= end:
+            waited = now - started
+            if ack.is_away and ack.settled >= end and waited > GRACE_SECONDS:
+                return Outcome(ack, is_done=False)
+            if ack.is_full and (ack.is_away or is_offline) and waited > FULL_SECONDS:
                 return Outcome(ack, is_done=False)
         if now >= deadline or now - seen > SENDER_SECONDS:
             return Outcome(ack, is_done=False)

@@ -19,7 +19,7 @@ class UnkeptRows:
 
     def __init__(self, step: int) -> None:
         self.step = step
-        self._last: dict[str, Value] = {}
+        self._last: dict[str, tuple[int, Value]] = {}
         # Protects the step, which is given once; re-entrant, since signal handlers may log.
         self._lock = RLock()
 
@@ -28,13 +28,15 @@ class UnkeptRows:
         values = _values(data)
         with self._lock:
             number = self.step if step is None else _step(step, self.step)
-            self._last.update(values)
+            for key, value in values.items():
+                if key not in self._last or number >= self._last[key][0]:
+                    self._last[key] = (number, value)
             self.step = number + 1 if (commit is None or commit) and number < MAX_STEP else number
 
     def last_values(self) -> dict[str, Value]:
-        """Return the last value of each key."""
+        """Return the value of each key at its greatest step."""
         with self._lock:
-            return dict(self._last)
+            return {key: value for key, (_, value) in self._last.items()}
 
 
 def to_json_or_text(value: object) -> JsonValue:

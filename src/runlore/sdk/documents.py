@@ -288,7 +288,7 @@ class Config(Section):
 
 
 class Summary(MutableMapping[str, Any]):
-    """The last logged value of each key; what is set here by hand wins and is spooled.
+    """The value of each key at its greatest step; what is set here by hand wins and is spooled.
 
     Read and set by item or attribute. The server computes what `define_metric(summary=...)`
     asks for.

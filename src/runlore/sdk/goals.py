@@ -8,6 +8,16 @@ from runlore.sdk.values import check_key, described, shown
 _SUMMARIES = frozenset(("min", "max", "mean", "best", "last", "none"))
 
 
+class Definition(NamedTuple):
+    """What `define_metric` was told of a metric; None where it was told nothing."""
+
+    name: str
+    step_metric: str | None
+    summary: str | None
+    goal: str | None
+    hidden: bool | None
+
+
 class Best(NamedTuple):
     """The best value of a key, and of how many."""
 
@@ -76,6 +86,8 @@ def checked_summary(summary: object) -> str:
         UsageError: one of them is unknown, or "none" stands beside another.
     """
     words = [word.strip() for word in summary.split(",")] if isinstance(summary, str) else []
+    # wandb's word for what is logged last.
+    words = ["last" if word == "copy" else word for word in words]
     if not words or not _SUMMARIES.issuperset(words) or ("none" in words and len(words) > 1):
         raise UsageError(
             f"summary must be one of {', '.join(sorted(_SUMMARIES))}, or several but none joined "

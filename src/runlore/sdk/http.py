@@ -16,6 +16,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
+SLOWEST_BYTES = 1024 * 1024
+"""How much of an answer buys a second more for the rest: a trickle must not last for ever."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: |\Z)")
 
@@ -67,11 +69,13 @@ class Connection:
         *,
         connect_seconds: float = CONNECT_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.url = url
         self.address = split_url(url)
         self._connect_seconds = connect_seconds
         self._answer_seconds = answer_seconds
+        self._max_body_bytes = max_body_bytes
         self._socket: socket.socket | None = None
         self._tls: SSLContext | None = None
 
@@ -146,7 +150,8 @@ class Connection:
             # A server may refuse a body before it has read it; its answer is then waiting here.
             refused = error
         try:
-            answer = _Reader(self._socket, self.url, deadline).answer()
+            reader = _Reader(self._socket, self.url, deadline, self._max_body_bytes)
+            answer = reader.answer()
         except (ConnectionResetError, BrokenPipeError, EOFError):
             raise refused or EOFError() from None
         if refused or answer.headers.get("connection", "").lower() == "close":
@@ -191,13 +196,16 @@ class Connection:
 
 
 class _Reader:
-    """Reads one answer from a socket until a deadline."""
+    """Reads one answer from a socket until a deadline, which moves with what comes."""
 
-    def __init__(self, source: socket.socket, url: str, deadline: float) -> None:
+    def __init__(
+        self, source: socket.socket, url: str, deadline: float, max_body_bytes: int
+    ) -> None:
         self._socket = source
         self._url = url
         self._deadline = deadline
-        self._buffer = b""
+        self._max_body_bytes = max_body_bytes
+        self._buffer = bytearray()
 
     def answer(self) -> Answer:
         status, headers = self._head()
@@ -207,7 +215,7 @@ class _Reader:
             body = self._chunks()
         elif "content-length" in headers:
             length = headers["content-length"]
-            if not length.isdecimal() or len(length) > 12 or int(length) > MAX_BODY_BYTES:
+            if not length.isdecimal() or len(length) > 12 or int(length) > self._max_body_bytes:
                 raise self._garbage(f"a content-length of {length!r}")
             body = self._exactly(int(length))
         elif status in (204, 304):
@@ -222,9 +230,9 @@ class _Reader:
             if len(self._buffer) > MAX_HEAD_BYTES or (
                 len(self._buffer) >= 5 and not self._buffer.startswith(b"HTTP/")
             ):
-                raise self._garbage(repr(self._buffer[:40]))
+                raise self._garbage(repr(bytes(self._buffer[:40])))
             self._more()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        head = self._until(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
         match = _STATUS_LINE.match(first)
         if match is None:
@@ -245,7 +253,7 @@ class _Reader:
             except ValueError:
                 raise self._garbage(f"a chunk of size {line[:20]!r}") from None
             total += size
-            if size < 0 or total > MAX_BODY_BYTES:
+            if size < 0 or total > self._max_body_bytes:
                 raise self._garbage(f"a chunk of size {line[:20]!r}")
             if size == 0:
                 break
@@ -260,22 +268,29 @@ class _Reader:
             if len(self._buffer) > MAX_HEAD_BYTES:
                 raise self._garbage("an endless line")
             self._more()
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
-        return line
+        return self._until(b"\r\n")
+
+    def _until(self, mark: bytes) -> bytes:
+        """Take what stands before a mark that is there."""
+        at = self._buffer.index(mark)
+        found = bytes(self._buffer[:at])
+        del self._buffer[: at + len(mark)]
+        return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             self._more()
-        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        found = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return found
 
     def _rest(self) -> bytes:
-        while len(self._buffer) <= MAX_BODY_BYTES:
+        while len(self._buffer) <= self._max_body_bytes:
             try:
                 self._more()
             except EOFError:
-                break
-        return self._buffer
+                return bytes(self._buffer)
+        raise self._garbage(f"more than {self._max_body_bytes:,} bytes")
 
     def _more(self) -> None:
         left = self._deadline - time.monotonic()
@@ -286,6 +301,7 @@ class _Reader:
         if not fresh:
             raise EOFError
         self._buffer += fresh
+        self._deadline += len(fresh) / SLOWEST_BYTES
 
     def _garbage(self, what: str) -> UnavailableError:
         return UnavailableError(

@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
+from runlore.core.metric import MAX_STEP
 from runlore.core.run import RunRef
-from runlore.errors import DamageError
+from runlore.errors import DamageError, RunloreError
 from runlore.settings import Settings
 from runlore.wire import spool
 
@@ -22,11 +23,14 @@ _ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
 class Known(NamedTuple):
     """What the server said about a run.
 
-    `is_answered` is False when it said nothing in time; `run` is None when there is no such run.
+    `is_answered` is False when it said nothing in time; `run` is None when there is no such run,
+    `is_deleted` says that there was one. `trouble` is what is odd about its answer.
     """
 
     is_answered: bool
-    run: JsonObject | None
+    run: JsonObject | None = None
+    is_deleted: bool = False
+    trouble: str | None = None
 
 
 def ask_server(settings: Settings, ref: RunRef) -> Known:
@@ -35,17 +39,13 @@ def ask_server(settings: Settings, ref: RunRef) -> Known:
 
     answers: list[Known] = []
 
-    def ask() -> None:
-        try:
-            answers.append(_get(settings, ref))
-        except (OSError, ValueError, ArithmeticError, LookupError):
-            return
-
     # A look-up of a host's name has no time-out of its own, so it gets a thread.
-    thread = threading.Thread(target=ask, name="runlore-resume", daemon=True)
+    thread = threading.Thread(
+        target=lambda: answers.append(_ask(settings, ref)), name="runlore-resume", daemon=True
+    )
     thread.start()
     thread.join(WAIT_SECONDS)
-    return answers[0] if answers else Known(is_answered=False, run=None)
+    return answers[0] if answers else Known(is_answered=False)
 
 
 def spool_folder(settings: Settings, ref: RunRef) -> str:
@@ -72,29 +72,46 @@ def last_local_step(settings: Settings, ref: RunRef) -> int | None:
     return max((step for step in steps if step is not None), default=None)
 
 
-def _get(settings: Settings, ref: RunRef) -> Known:
-    import http.client
-    from urllib.parse import urlsplit
+def _ask(settings: Settings, ref: RunRef) -> Known:
+    from runlore.sdk.http import Connection
 
-    parts = urlsplit(settings.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=WAIT_SECONDS)
-    headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-    path = f"{parts.path}/api/v1/projects/{ref.owner}/{ref.project}/runs/{ref.run_id}"
+    headers = {"Accept": "application/json"}
+    if settings.api_key:
+        headers["Authorization"] = f"Bearer {settings.api_key}"
+    path = f"/api/v1/projects/{ref.owner}/{ref.project}/runs/{ref.run_id}"
     try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        body = response.read(16 * 1024 * 1024)
-    except http.client.HTTPException as error:
-        raise ValueError(str(error)) from error
-    finally:
-        connection.close()
-    if response.status in (404, 410):
-        return Known(is_answered=True, run=None)
-    found = json.loads(body) if response.status == 200 else None
-    if not isinstance(found, dict):
-        return Known(is_answered=False, run=None)
-    return Known(is_answered=True, run=found)
+        connection = Connection(
+            settings.url, connect_seconds=WAIT_SECONDS, answer_seconds=WAIT_SECONDS
+        )
+        try:
+            status, _, body = connection.request("GET", path, headers=headers)
+        finally:
+            connection.close()
+    except (RunloreError, OSError):
+        # The sender will say so at the end, if that is still so.
+        return Known(is_answered=False)
+    if status in (404, 410):
+        return Known(is_answered=True, is_deleted=status == 410)
+    found: object = None
+    if status == 200:
+        with suppress(ValueError, RecursionError):
+            found = json.loads(body)
+    if isinstance(found, dict) and found.get("id") == ref.run_id:
+        return Known(is_answered=True, run=_sane(found))
+    if status >= 400:
+        return Known(is_answered=False)
+    return Known(
+        is_answered=False,
+        trouble=f"expected run {ref.run_id!r} from {settings.url}, got {status} with "
+        f"{body[:60]!r}; is that a Runlore server?",
+    )
+
+
+def _sane(run: JsonObject) -> JsonObject:
+    """Return what a server says of a run without the step if none could follow it."""
+    last = run.get("last_step")
+    is_step = type(last) is int and -MAX_STEP <= last < MAX_STEP
+    return run if is_step else {**run, "last_step": None}
 
 
 def _last_step(path: str) -> int | None:
@@ -108,7 +125,7 @@ def _last_step(path: str) -> int | None:
     except OSError:
         return None
     steps: list[int] = []
-    at = 0 if start == 0 else _first_edge(data)
+    at = 0 if start == 0 else first_edge(data)
     try:
         for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
             if frame.kind in _ROWS:
@@ -119,8 +136,11 @@ def _last_step(path: str) -> int | None:
     return max(steps, default=None)
 
 
-def _first_edge(data: bytes) -> int:
-    """Find where a frame begins in a piece that was cut out of a stream."""
+def first_edge(data: bytes) -> int:
+    """Find where a whole frame begins in a piece that was cut out of a stream; else its length.
+
+    Only the first 128 KiB are searched.
+    """
     size = len(data)
     for at in range(min(size - 9, _TAIL_BYTES // 2)):
         length = int.from_bytes(data[at : at + 4], "little")

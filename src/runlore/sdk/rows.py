@@ -58,6 +58,14 @@ class Sample(NamedTuple):
     values: tuple[float, ...]
 
 
+class _Last(NamedTuple):
+    """A key's value at its greatest step; of two at one step `sequence` tells the later."""
+
+    step: int
+    sequence: int
+    value: Value
+
+
 class Rows:
     """One writer's rows. Safe to call from several threads, and from a signal handler.
 
@@ -95,6 +103,10 @@ class Rows:
         self._on_skipped = on_skipped
         self._on_trouble = on_trouble
         self._plans: dict[tuple[object, ...], Plan] = {}
+        # Set while steps are below one that was logged: then every call goes the long way, which
+        # knows that what it logs is not the last value.
+        self._top: int | None = None
+        self._plans_at_top = self._plans
         self._planned_keys = 0
         self._sets: dict[tuple[str, ...], Plan] = {}
         self._set_keys = 0
@@ -102,8 +114,9 @@ class Rows:
         self._ids: dict[str, int] = {}
         self._next_id = 0
         self._next_set = 0
-        self._loose: dict[str, tuple[int, Value]] = {}
+        self._loose: dict[str, _Last] = {}
         self._is_closed = False
+        self._postponed: Callable[[], None] | None = None
         self._started_ns = _time_ns()
         self._watch_ns = self._started_ns + _TICK_NS
         # Protects step, counts and the stream's position: a step is given once, and a frame is
@@ -122,7 +135,7 @@ class Rows:
         is_due = None
         now = 0
         if plan is not None and (
-            step is None or (step.__class__ is int and -MAX_STEP <= step < MAX_STEP)
+            step is None or (step.__class__ is int and self.step - 1 <= step < MAX_STEP)
         ):
             now = _time_ns()
             with self._lock:
@@ -172,6 +185,7 @@ class Rows:
         with self._lock:
             if self._is_open():
                 self._stream.put(payload)
+        self.end_if_postponed()
 
     def close(self, payload: bytes | None) -> None:
         """End the stream, with its last frame if one is given; `retry` and `release` follow."""
@@ -183,6 +197,17 @@ class Rows:
                 self._stream.put(payload)
             self._is_closed = True
             self._plans = {}
+
+    def postpone(self, finish: Callable[[], None]) -> bool:
+        """Put off the end if a signal handler asks for it while its own thread makes room.
+
+        What is being moved is not lost then, nor the end itself.
+        """
+        with self._lock:
+            if not self._stream.is_rolling:
+                return False
+            self._postponed = finish
+            return True
 
     def retry(self) -> bool:
         """Look for room for what is held in memory; tell whether nothing is any more."""
@@ -199,23 +224,24 @@ class Rows:
     def forget_plans(self) -> None:
         """Make every call look again whether its keys are tracked."""
         with self._lock:
-            self._plans = {}
+            self._plans = self._plans_at_top = {}
             self._planned_keys = 0
 
     def last_values(self) -> dict[str, Value]:
-        """Return the last value of each key."""
+        """Return the value of each key at its greatest step."""
         with self._lock:
-            found = dict(self._loose)
-            for plan in self._sets.values():
-                for key, value in zip(plan.keys, _values_of(plan, plan.count), strict=False):
-                    if plan.sequence >= found.get(key, (0, 0.0))[0]:
-                        found[key] = (plan.sequence, value)
-        return {key: value for key, (_, value) in found.items()}
+            found = _last_of(self._loose, self._sets)
+        return {key: last.value for key, last in found.items()}
 
     @property
     def end(self) -> int:
         """The stream's byte behind everything that lies in staging."""
         return self._stream.end
+
+    @property
+    def is_helpless(self) -> bool:
+        """Whether what is held waits for something that only this program can change."""
+        return self._stream.is_helpless
 
     @property
     def gap_points(self) -> int:
@@ -245,6 +271,7 @@ class Rows:
                     raise UsageError(
                         f"the next step would be {number}, beyond 2**53 - 1; give log() a step="
                     )
+            self._note_place(number)
             if keys and not self._append(data, flat.values, keys, number, now, flat.is_numeric):
                 self._stream.count_lost(len(keys), number)
             self.step = number + 1 if commit is None or commit else number
@@ -254,8 +281,24 @@ class Rows:
             self._on_skipped(key)
         if self._stream.trouble is not None:
             self._on_trouble(self._stream.trouble)
+        self.end_if_postponed()
         if not self.tock_ns <= now < self.tick_ns:
             self._tick(now)
+
+    def _note_place(self, number: int) -> None:
+        """Note whether a step is below one that was logged."""
+        if self._top is None and number + 1 < self.step:
+            self._top = self.step - 1
+            self._plans_at_top, self._plans = self._plans, {}
+        elif self._top is not None and number >= self._top:
+            self._top = None
+            self._plans = self._plans_at_top
+
+    def end_if_postponed(self) -> None:
+        """End as a signal handler asked for, now that there is room."""
+        if self._postponed is not None and not self._stream.is_rolling:
+            finish, self._postponed = self._postponed, None
+            finish()
 
     def _append(
         self,
@@ -276,7 +319,7 @@ class Rows:
             if is_numeric and self._declare_set(keys, ids):
                 if not self._append_planned(data, values, keys, step, now):
                     return False
-            elif not self._append_loose(values, ids, step, now, is_numeric):
+            elif not _put_loose(self._stream, values, ids, step, now, is_numeric):
                 return False
             else:
                 self._remember_loose(keys, values, step, now)
@@ -301,18 +344,12 @@ class Rows:
         payload = plan.pack(spool.ROW, plan.set_id, step, now, *values)
         if not self._stream.put(payload, is_row=True):
             return False
-        plan.last = payload
-        plan.sequence = self.points + plan.count
-        self._plan(data, keys, plan)
+        if not plan.last or step >= _step_of(plan):
+            plan.last = payload
+            plan.sequence = self.points + plan.count
+        if self._top is None:
+            self._plan(data, keys, plan)
         return True
-
-    def _append_loose(
-        self, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
-    ) -> bool:
-        if not is_numeric:
-            return self._append_mixed(values, ids, step, now)
-        numbers = [float(value) for value in values]
-        return self._stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
 
     def _plan(self, data: Mapping[str, object], keys: tuple[str, ...], plan: Plan) -> None:
         """Let the next call with these keys and types take the short way, if it may."""
@@ -347,24 +384,10 @@ class Rows:
         return True
 
     def _forget_sets(self) -> None:
-        for key, value in self.last_values().items():
-            self._loose[key] = (self.points, value)
+        self._loose = _last_of(self._loose, self._sets)
         self.forget_plans()
         self._sets = {}
         self._set_keys = 0
-
-    def _append_mixed(self, values: list[Value], ids: list[int], step: int, now: int) -> bool:
-        """Append bools, strings and numbers; long strings over several frames of one step."""
-        start = size = 0
-        for at, value in enumerate(values):
-            size += len(value) * 4 if isinstance(value, str) else 8
-            if size > MAX_STRING_BYTES and at > start:
-                payload = spool.encode_mixed_row(step, now, ids[start:at], values[start:at])
-                if not self._stream.put(payload, is_row=True):
-                    return False
-                start, size = at, len(value) * 4 if isinstance(value, str) else 8
-        payload = spool.encode_mixed_row(step, now, ids[start:], values[start:])
-        return self._stream.put(payload, is_row=True)
 
     def _ids_of(self, keys: tuple[str, ...]) -> list[int] | None:
         """Return the ids of keys, declaring new ones; None if there is no room to."""
@@ -391,7 +414,8 @@ class Rows:
             self._loose.clear()
         sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
-            self._loose[key] = (sequence, value)
+            if key not in self._loose or step >= self._loose[key].step:
+                self._loose[key] = _Last(step, sequence, value)
             if isinstance(value, float) and len(self.firsts) < _MAX_SAMPLED_KEYS:
                 self.firsts.setdefault(key, (step, value))
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:
@@ -419,10 +443,11 @@ class Rows:
         for plan in list(self._sets.values())[:_MAX_PLANS]:
             if plan.last and plan.sequence > self.points - 16 * plan.count - 64:
                 values = _values_of(plan, _MAX_SAMPLED_KEYS)
-                step = int(unpack_from("<q", plan.last, 5)[0])
-                self._sample(Sample(step, plan.keys[:_MAX_SAMPLED_KEYS], values))
+                self._sample(Sample(_step_of(plan), plan.keys[:_MAX_SAMPLED_KEYS], values))
         if now >= self._watch_ns:
             self._watch_ns = now + _TICK_NS
+            with self._lock:
+                self._stream.return_to_memory()
             self._on_tick()
 
     def _sample(self, sample: Sample) -> None:
@@ -441,6 +466,43 @@ class Rows:
             "this run is finished and takes nothing more; call runlore.init() for another, "
             "or init(id=..., resume='must') to continue it"
         )
+
+
+def _put_loose(
+    stream: Stream, values: list[Value], ids: list[int], step: int, now: int, is_numeric: bool
+) -> bool:
+    """Put a row of no declared set; long strings over several frames of one step."""
+    if is_numeric:
+        numbers = [float(value) for value in values]
+        return stream.put(spool.encode_loose_row(step, now, ids, numbers), is_row=True)
+    start = size = 0
+    for at, value in enumerate(values):
+        size += len(value) * 4 if isinstance(value, str) else 8
+        if size > MAX_STRING_BYTES and at > start:
+            payload = spool.encode_mixed_row(step, now, ids[start:at], values[start:at])
+            if not stream.put(payload, is_row=True):
+                return False
+            start, size = at, len(value) * 4 if isinstance(value, str) else 8
+    payload = spool.encode_mixed_row(step, now, ids[start:], values[start:])
+    return stream.put(payload, is_row=True)
+
+
+def _last_of(loose: dict[str, _Last], sets: dict[tuple[str, ...], Plan]) -> dict[str, _Last]:
+    found = dict(loose)
+    for plan in sets.values():
+        if not plan.last:
+            continue
+        step = _step_of(plan)
+        for key, value in zip(plan.keys, _values_of(plan, plan.count), strict=False):
+            last = _Last(step, plan.sequence, value)
+            if key not in found or last[:2] >= found[key][:2]:
+                found[key] = last
+    return found
+
+
+def _step_of(plan: Plan) -> int:
+    """Return the step of a plan's last row."""
+    return int(unpack_from("<q", plan.last, 5)[0])
 
 
 def _values_of(plan: Plan, limit: int) -> tuple[float, ...]:

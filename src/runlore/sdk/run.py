@@ -5,42 +5,28 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from threading import current_thread, main_thread
 from types import TracebackType
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.run import RunRef
 from runlore.errors import UsageError
 from runlore.sdk import delivery, foreign, resume, terminal, tree
 from runlore.sdk.disabled import UnkeptRows, to_json_or_text
 from runlore.sdk.documents import Config, Summary, to_json
-from runlore.sdk.goals import Goals, check_definition, checked_summary
+from runlore.sdk.facts import Facts, Origin
+from runlore.sdk.goals import Definition, Goals, check_definition, checked_summary
 from runlore.sdk.launch import Launcher
 from runlore.sdk.names import writer_id
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
 from runlore.sdk.values import described
-from runlore.settings import Settings
 from runlore.version import __version__
 from runlore.wire import spool
 
 _CHILD_SECONDS = 5.0
+_HELPLESS_SECONDS = 1.0
 
 
-class Origin(NamedTuple):
-    """Where a run goes and which part of it this process is.
-
-    In a child, `program` is the id of the main writer, whose process called `init`.
-    """
-
-    ref: RunRef
-    settings: Settings
-    name: str
-    role: Literal["main", "child"]
-    is_resumed: bool
-    program: str = ""
-
-
-class Run:
+class Run(Facts):
     """One execution of a program. `runlore.init()` makes it.
 
     As a context manager it finishes when the block ends, as failed if by an exception. Forked
@@ -55,6 +41,7 @@ class Run:
     # Without a dictionary: what a program sets by mistake would be lost in silence.
     __slots__ = (
         "__weakref__",
+        "_config",
         "_first_step",
         "_folder",
         "_goals",
@@ -62,14 +49,11 @@ class Run:
         "_is_leaving",
         "_launcher",
         "_notices",
-        "_origin",
         "_rows",
         "_started",
-        "_told",
         "_tree",
         "_unkept",
         "_writer",
-        "config",
         "summary",
     )
 
@@ -77,9 +61,9 @@ class Run:
         is_disabled = origin.settings.mode == "disabled"
         self._unkept = UnkeptRows(step) if is_disabled else None
         convert = to_json_or_text if is_disabled else to_json
-        self.config = Config(self._write_config, convert)
+        self._config = Config(self._write_config, convert)
         self.summary = Summary(self._last_values, self._write_summary, convert)
-        self._origin = origin
+        super().__init__(origin)
         self._started = time.monotonic()
         self._first_step = step
         self._rows: Rows | None = None
@@ -91,14 +75,8 @@ class Run:
         self._launcher: Launcher | None = None
         self._notices = terminal.Notices()
         self._goals = Goals()
-        self._told: JsonObject = {}
         if not is_disabled and origin.role == "main":
             self._begin()
-
-    @property
-    def id(self) -> str:
-        """The run's id, unique in its project."""
-        return self._origin.ref.run_id
 
     @property
     def name(self) -> str:
@@ -124,40 +102,20 @@ class Run:
     @property
     def notes(self) -> str | None:
         """A longer text about the run; it may be set."""
-        notes = self._told.get("notes")
-        return notes if isinstance(notes, str) else None
+        return self._told_text("notes")
 
     @notes.setter
     def notes(self, notes: str) -> None:
         self._write_run({"notes": checked_text(notes, "notes")})
 
     @property
-    def project(self) -> str:
-        """The project that the run belongs to."""
-        return self._origin.ref.project
+    def config(self) -> Config:
+        """What the run was configured with; to set it is to update it."""
+        return self._config
 
-    @property
-    def owner(self) -> str:
-        """Whose project it is."""
-        return self._origin.ref.owner
-
-    @property
-    def entity(self) -> str:
-        """Another word for `owner`."""
-        return self.owner
-
-    @property
-    def path(self) -> str:
-        """The address for `Api().run()`: owner, project and id."""
-        return "/".join(self._origin.ref)
-
-    @property
-    def url(self) -> str | None:
-        """The run's page; None when it is offline or disabled."""
-        ref, settings = self._origin.ref, self._origin.settings
-        if settings.mode != "online":
-            return None
-        return f"{settings.url}/{ref.owner}/{ref.project}/runs/{ref.run_id}"
+    @config.setter
+    def config(self, fields: object) -> None:
+        self._config.update(fields)
 
     @property
     def step(self) -> int:
@@ -166,19 +124,9 @@ class Run:
         return self._first_step if rows is None else rows.step
 
     @property
-    def resumed(self) -> bool:
-        """Whether this process continues a run that was there before."""
-        return self._origin.is_resumed
-
-    @property
     def is_finished(self) -> bool:
         """Whether the run has ended here and takes nothing more."""
         return self._is_finished
-
-    @property
-    def is_child(self) -> bool:
-        """Whether this is a copy in a forked or spawned process, which cannot end the run."""
-        return self._origin.role == "child"
 
     def log(
         self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
@@ -209,8 +157,8 @@ class Run:
         goal: Literal["minimize", "maximize"] | None = None,
         hidden: bool | None = None,
         **unknown: object,
-    ) -> None:
-        """Say how a metric is drawn and summed up.
+    ) -> Definition:
+        """Say how a metric is drawn and summed up; return what was said.
 
         Args:
             name: a key, or the beginning of keys with `*` at its end.
@@ -228,12 +176,9 @@ class Run:
             self._notices.once("define_metric()", foreign.ignored("define_metric()", unknown))
         check_definition(name, step_metric, goal)
         content: JsonObject = {"metric": name}
-        given: JsonObject = {
-            "step_metric": step_metric,
-            "summary": None if summary is None else checked_summary(summary),
-            "goal": goal,
-            "hidden": hidden,
-        }
+        how = None if summary is None else checked_summary(summary)
+        definition = Definition(name, step_metric, how, goal, hidden)
+        given: JsonObject = dict(zip(Definition._fields[1:], definition[1:], strict=True))
         content.update({key: value for key, value in given.items() if value is not None})
         self._put(spool.encode_json(spool.DEFINE, content))
         if goal is not None and self._rows is not None:
@@ -241,6 +186,7 @@ class Run:
             self._rows.tracked = self._goals.has
             self._rows.on_tracked = self._goals.keep
             self._rows.forget_plans()
+        return definition
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was logged is delivered, or on the disk when offline.
@@ -263,21 +209,24 @@ class Run:
         left = self._drain(rows, seconds)
         return self._wait(rows.end, left).is_done and rows.held_bytes == 0
 
-    def finish(self, exit_code: int | None = None) -> None:
+    def finish(self, exit_code: int | None = None, *, quiet: bool | None = None) -> None:
         """End the run and wait, for a bounded time, until it is delivered.
 
         A copy in a child process only ends its own part.
 
         Args:
             exit_code: 0 or None if all went well; another makes the run failed.
+            quiet: True prints nothing of how it ended.
 
         Example:
             run.finish()
         """
         if self._is_finished:
             return
-        self._is_finished = True
         rows = self._rows
+        if rows is not None and rows.postpone(lambda: self.finish(exit_code, quiet=quiet)):
+            return
+        self._is_finished = True
         if rows is None:
             return
         now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
@@ -292,8 +241,14 @@ class Run:
         left = self._drain(rows, self._origin.settings.finish_timeout)
         rows.release()
         ack, is_done = self._wait(rows.end, left)
+        if not quiet:
+            self._say_ending(rows, code, ack, is_done=is_done)
+
+    def _say_ending(
+        self, rows: Rows, exit_code: int, ack: tree.Ack | None, *, is_done: bool
+    ) -> None:
         settings = self._origin.settings
-        is_offline = settings.mode == "offline"
+        is_offline = self.offline
         delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         place = self._folder
@@ -302,7 +257,7 @@ class Run:
         terminal.say(
             terminal.ended(
                 terminal.Ending(
-                    exit_code=code,
+                    exit_code=exit_code,
                     seconds=time.monotonic() - self._started,
                     points=rows.points,
                     delivered=delivered,
@@ -311,6 +266,7 @@ class Run:
                     trouble=_trouble(ack, self._launcher, is_settled=is_settled),
                     spool=place,
                     is_settled=is_settled,
+                    is_deleted=ack is not None and ack.is_deleted,
                 ),
                 _curves(rows, self._goals),
             )
@@ -355,6 +311,7 @@ class Run:
         self._is_leaving = True
         if self._rows is not None:
             self._rows.is_leaving = True
+            self._rows.end_if_postponed()
         self.finish(code)
 
     def _begin(self) -> Rows | None:
@@ -366,8 +323,7 @@ class Run:
             raise UsageError("this run is finished; call runlore.init() for another")
         self._writer = writer_id()
         target, header = _papers(self._origin, self._writer)
-        self._tree = tree.open_tree(self._origin.settings)
-        self._folder = tree.add_writer(self._tree, self._writer, target)
+        self._tree, self._folder = tree.join(self._origin.settings, self._writer, target)
         self._launcher = Launcher(self._tree)
         self._rows = Rows(
             Stream(self._folder, header),
@@ -420,6 +376,8 @@ class Run:
 
     def _drain(self, rows: Rows, seconds: float) -> float:
         """Wait until what is held in memory has found room; return the seconds that are left."""
+        if rows.is_helpless:
+            seconds = min(seconds, _HELPLESS_SECONDS)
         deadline = time.monotonic() + seconds
         while not rows.retry() and time.monotonic() < deadline:
             self._watch()

@@ -49,6 +49,24 @@ def make_segment(path: str, size: int) -> Segment:
         os.close(fd)
 
 
+def make_written_segment(path: str, size: int) -> WrittenSegment:
+    """Create the file of a segment on a disk, where a mapping would stop the whole program.
+
+    Raises:
+        OSError: as `make_segment` does.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if not _is_preallocated(fd, size):
+            os.ftruncate(fd, size)
+        return WrittenSegment(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
 def is_of_handler(error: OSError) -> bool:
     """Whether no system call failed, but a signal handler raised this, such as a TimeoutError."""
     return error.errno is None

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from runlore.sdk.deliver import Deliverer
 from runlore.sdk.settle import Settler
-from runlore.sdk.staging import Stream, is_gone, lost_payload
+from runlore.sdk.staging import Stream, is_gone, lost_payload, overflow_of, remove_files
 
 BUSY_SECONDS = 0.2
 IDLE_SECONDS = 0.5
@@ -136,7 +136,10 @@ class Tree:
         """Remove a writer's folder from staging."""
         folder = stream.staged.folder
         gone = os.path.join(self.folder, f".{os.path.basename(folder)}.gone")
+        on_disk = overflow_of(folder)
         os.rename(folder, gone)
+        if on_disk is not None:
+            remove_files(on_disk)
         _remove_folder(gone)
         del self.streams[os.path.basename(folder)]
 
@@ -170,8 +173,8 @@ def lock_tree(folder: str) -> int | None:
     except OSError:
         os.close(fd)
         return None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    # Over what stood there: a staging that is full has no room for more.
+    os.pwrite(fd, str(os.getpid()).encode().ljust(16), 0)
     return fd
 
 

@@ -147,7 +147,8 @@ class Settler:
         return self._thread.is_alive()
 
     def wake(self) -> None:
-        """Say that there is something to settle, now."""
+        """Say that there is something to settle, now; a disk that refused is tried again soon."""
+        self._retry_at = min(self._retry_at, time.monotonic() + SETTLE_SECONDS)
         with self._news:
             self._has_news = True
             self._news.notify()
@@ -219,6 +220,7 @@ class Settler:
 
     def attend(self, stream: Stream) -> None:
         """Settle what is new of a stream, note its delivery, read back what is asked for."""
+        stream.staged.tidy_disk()
         offset = stream.fetch_at
         if offset is not None:
             stream.fetch_at = None
@@ -257,8 +259,11 @@ class Settler:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             staged = stream.staged
-            # A sender that was killed may have written more than it could note.
+            # A sender that was killed may have written more than it could note; what stands behind
+            # that which this one wrote is somebody else's.
             at = min(os.fstat(fd).st_size, staged.tail)
+            if stream.settled:
+                at = min(at, stream.settled)
             while at < staged.tail:
                 # What was freed while the disk refused leaves a hole: offsets are identities.
                 at = max(at, staged.first)
@@ -324,7 +329,10 @@ class Settler:
 
 
 def read_piece(fd: int, offset: int, limit: int) -> bytes:
-    """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is."""
+    """Read whole frames of a spool file: about `limit` bytes, one frame at least, if there is.
+
+    Where the file is cut off inside a frame, what stands before that frame is read.
+    """
     data = os.pread(fd, max(limit, HEAD_BYTES), offset)
     taken = cut(data, offset=offset, limit=limit)
     if taken > len(data):
@@ -365,6 +373,11 @@ def remove_finished(target: Target) -> None:
                 os.unlink(ack)
         except OSError:
             continue
+
+
+def rest_path(spool: str, offset: int) -> str:
+    """Return where what stood at the end of a spool is kept, when the spool is ended before it."""
+    return f"{spool.removesuffix('.rlspool')}.{offset}.rest"
 
 
 def spools_in(folder: str) -> Iterator[str]:

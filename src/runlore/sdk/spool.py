@@ -1,25 +1,38 @@
 """The writing end of a stream: frames go into segments in staging, or wait, or are counted.
 
-docs/design/spool.md draws the files. Nothing here waits for a disk unless staging lies on one.
+docs/design/spool.md draws the files. Segments lie in staging, in memory; a burst that memory does
+not take goes on in segments on the disk, as long as the disk answers.
 """
 
 import os
 import time
-from errno import EEXIST
+from contextlib import suppress
+from errno import EEXIST, EFBIG, EMFILE, ENFILE, ENOSPC
 from zlib import crc32
 
 from runlore.core.json import JsonObject
+from runlore.sdk.overflow import Overflow, Spare
+from runlore.sdk.places import OVERFLOW
 from runlore.sdk.segments import Segment, is_of_handler, make_segment
 from runlore.wire import spool
 
 FIRST_SEGMENT = 64 * 1024
 LAST_SEGMENT = 4 * 1024 * 1024
 LIMIT = 64 * 1024 * 1024
-"""What may wait of one writer, in staging and in memory together."""
+"""What may wait of one writer in memory, in staging and in the program together."""
+BURST = LIMIT // 2
+"""From here on segments are wanted on the disk; what is left is for the time until it has one."""
 _RESERVE = 2 * LAST_SEGMENT
 """Room beyond the limit for what is not a row: how the run ends must not be lost."""
+_LAST_WORDS = 1024
+"""Room at the end of each segment for the frames that end a stream when nothing else is had."""
+_MAX_REASON = 200
 _RETRY_NS = 50_000_000
+_RETRY_SOON_NS = 2_000_000
 _ROW_HEAD_BYTES = 21
+_ENDS = (spool.FINISH, spool.CLOSED)
+_OF_PROGRAM = (EMFILE, ENFILE, EFBIG)
+"""Errors that no sender can help."""
 
 _pack_head = spool.FRAME_HEAD.pack
 
@@ -37,6 +50,8 @@ class Stream:
         capacity: the byte behind its last one; 0 while it takes nothing.
         lost_rows: rows that could not be kept and that no gap frame has counted yet.
         trouble: why rows wait in memory or are counted, or None.
+        is_rolling: whether a segment is being begun; a signal handler may find it so.
+        is_helpless: whether the trouble is the program's own, which no waiting mends.
     """
 
     def __init__(self, folder: str, header: JsonObject) -> None:
@@ -55,7 +70,11 @@ class Stream:
         self._sizes: dict[str, int] = {}
         self._held = [spool.PREAMBLE, spool.frame(spool.encode_json(spool.HEADER, header))]
         self._held_bytes = sum(map(len, self._held))
-        self._is_rolling = False
+        self.is_rolling = False
+        self.is_helpless = False
+        self._overflow = Overflow(folder)
+        self._spare: Spare | None = None
+        self._is_on_disk = False
         self._retry_ns = 0
         self._look_ns = 0
         self._room = 0
@@ -120,35 +139,75 @@ class Stream:
 
     def retry(self) -> bool:
         """Look for room now; tell whether nothing is held any more."""
-        if (self._held or self.lost_rows) and not self._is_rolling:
+        if (self._held or self.lost_rows) and not self.is_rolling:
             self._retry_ns = 0
             self._roll()
         return not self._held
 
+    def return_to_memory(self) -> None:
+        """Leave the disk, which may hang any time, once staging has room again."""
+        if not self._is_on_disk or self._held or self.is_rolling:
+            return
+        self._forget_taken()
+        size = self._next_size(0)
+        with suppress(OSError):
+            found = os.statvfs(self.folder)
+            if self._staged() + size <= BURST and found.f_bavail * found.f_frsize >= 2 * size:
+                # The next frame begins a segment.
+                self.capacity = 0
+
     def close(self) -> None:
         """Let go of the segment; what is still held is counted as lost."""
         self.capacity = 0
-        self.gap_points += sum(map(_points_in, self._held))
-        self._held = []
+        held, self._held = self._held, []
         self._held_bytes = 0
         buffer, self.buffer = self.buffer, None
-        if buffer is not None:
-            buffer.close()
+        self._overflow.close()
+        self._drop_spare()
+        if buffer is None:
+            self.gap_points += sum(map(_points_in, held))
+            return
+        if held or self.lost_rows:
+            try:
+                self._write_last_words(buffer, held)
+            except OSError as error:
+                self.trouble = error.strerror or str(error)
+        buffer.close()
+
+    def _write_last_words(self, buffer: Segment, held: list[bytes]) -> None:
+        """Say behind the last frame what could not be kept, and how the stream ends."""
+        for framed in held:
+            points = _points_in(framed)
+            if points:
+                self.count_lost(points, int.from_bytes(framed[13:21], "little", signed=True))
+        words = [framed for framed in held if _kind_of(framed) == spool.GAP]
+        if self.lost_rows:
+            words.append(spool.frame(spool.encode_json(spool.GAP, self._take_gap())))
+        words += [framed for framed in held[-1:] if _kind_of(framed) in _ENDS]
+        for framed in words:
+            start, end = self.at, self.at + len(framed)
+            if end > self._room + _LAST_WORDS:
+                return
+            buffer[start + 8 : end] = framed[8:]
+            buffer[start : start + 8] = framed[:8]
+            self.at = end
 
     def _put_behind_roll(self, framed: bytes, limit: int) -> bool:
-        if self._waiting() + self._next_size(len(framed)) > limit and not self._has_room(
-            len(framed), limit
+        size = len(framed)
+        if (
+            self._waiting() + self._next_size(size) > limit
+            and not self._has_room(size, limit)
+            and (self.is_rolling or not self._spare_for(size))
         ):
             self.trouble = f"{LIMIT // 2**20} MiB wait to be taken over"
             return False
         if framed:
             # Nothing may overtake what is held: a row needs the frame that declares its keys.
             self.capacity = 0
-            size = len(framed)
             self._held_bytes += size
             self._held.append(framed)
         # A signal handler that logs during a roll finds it under way: its frame waits its turn.
-        if not self._is_rolling:
+        if not self.is_rolling:
             self._roll()
         return True
 
@@ -164,43 +223,88 @@ class Stream:
     def _roll(self) -> None:
         """Begin a segment that takes what is held; where there is no room, keep holding."""
         now = time.monotonic_ns()
-        if now < self._retry_ns:
+        if now < self._retry_ns and self._spare is None:
             return
-        self._is_rolling = True
+        self.is_rolling = True
         self.capacity = 0
         try:
             while self._held or self.lost_rows:
                 self._begin_any_segment(len(self._held[0]) if self._held else 0)
                 self._drain()
             self.trouble = None
+            self.is_helpless = False
         except OSError as error:
             if is_of_handler(error):
                 raise
             self.trouble = error.strerror or str(error)
-            self._retry_ns = now + _RETRY_NS
+            self.is_helpless = error.errno in _OF_PROGRAM
+            is_soon = self._overflow.is_promising
+            self._retry_ns = now + (_RETRY_SOON_NS if is_soon else _RETRY_NS)
         finally:
-            self._is_rolling = False
+            self.is_rolling = False
 
     def _next_size(self, length: int) -> int:
-        pages = -(-length // 4096) * 4096
-        return max(min(self._size * 4, LAST_SEGMENT), pages)
+        return max(min(self._size * 4, LAST_SEGMENT), _pages(length + _LAST_WORDS))
 
     def _begin_any_segment(self, length: int) -> None:
-        """Begin a segment of the next size, or where that has no room, a small one."""
+        """Begin a segment: in memory, for a burst on the disk, or whatever memory still has."""
         size = self._next_size(length)
+        self._forget_taken()
+        staged = self._staged()
+        if staged + size <= BURST and self._is_begun_in_memory(size):
+            return
+        if self._spare_for(length):
+            self._begin_on_disk()
+            return
+        if staged + size > LIMIT + _RESERVE:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        small = max(FIRST_SEGMENT, _pages(length + _LAST_WORDS))
+        if small >= size or not self._is_begun_in_memory(size):
+            self._begin_in_memory(min(small, size))
+
+    def _spare_for(self, length: int) -> bool:
+        """Look, for a moment, whether the disk has a file that takes a frame."""
+        size = self._next_size(length)
+        if self._spare is None or self._spare.size < size:
+            self._drop_spare()
+            try:
+                self._spare = self._overflow.take(size)
+            except OSError as error:
+                if is_of_handler(error):
+                    raise
+                return False
+        return self._spare is not None
+
+    def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.segment.close()
+
+    def _begin_on_disk(self) -> None:
+        spare = self._spare
+        assert spare is not None
+        name = f"{self.end:020d}"
+        path = os.path.join(self.folder, name)
+        with suppress(FileNotFoundError):
+            # As below.
+            os.unlink(path)
+        os.symlink(f"{OVERFLOW}/{spare.name}", path)
+        self._spare = None
+        self._sizes.pop(name, None)
+        self._is_on_disk = True
+        self._go_on_in(spare.segment, spare.size)
+
+    def _is_begun_in_memory(self, size: int) -> bool:
         try:
-            self._begin_segment(size)
+            self._begin_in_memory(size)
         except OSError as error:
             if is_of_handler(error):
                 raise
-            small = max(FIRST_SEGMENT, -(-length // 4096) * 4096)
-            if small >= size:
-                raise
-            self._begin_segment(small)
+            return False
+        return True
 
-    def _begin_segment(self, size: int) -> None:
-        base = self.base + self.at
-        name = f"{base:020d}"
+    def _begin_in_memory(self, size: int) -> None:
+        name = f"{self.end:020d}"
         path = os.path.join(self.folder, name)
         try:
             buffer = make_segment(path, size)
@@ -210,12 +314,16 @@ class Stream:
             # A segment that was begun but took nothing, because a write to it failed.
             os.unlink(path)
             buffer = make_segment(path, size)
-        old = self.buffer
         self._sizes[name] = size
+        self._is_on_disk = False
+        self._go_on_in(buffer, size)
+
+    def _go_on_in(self, buffer: Segment, size: int) -> None:
+        old = self.buffer
         self.buffer = buffer
-        self.base = base
+        self.base += self.at
         self.at = 0
-        self._room = size
+        self._room = size - _LAST_WORDS
         self._size = min(size, LAST_SEGMENT)
         if old is not None:
             old.close()
@@ -228,6 +336,8 @@ class Stream:
             size = len(gap)
             self._held_bytes += size
         done = 0
+        buffer = self.buffer
+        assert buffer is not None
         try:
             while done < len(self._held):
                 framed = self._held[done]
@@ -235,13 +345,21 @@ class Stream:
                 start, end = self.at, self.at + size
                 if end > self._room:
                     break
-                assert self.buffer is not None
-                # Behind its head, so that a reader never sees a length before its payload.
-                self.buffer[start + 8 : end] = framed[8:]
-                self.buffer[start : start + 8] = framed[:8]
+                # Counted as written first, as in `put`: a reader may see it before this goes on.
                 self.at = end
                 done += 1
                 self._held_bytes -= size
+                try:
+                    buffer[start + 8 : end] = framed[8:]
+                    buffer[start : start + 8] = framed[:8]
+                except BaseException as error:
+                    if isinstance(error, OSError) and not is_of_handler(error):
+                        self.at = start
+                        done -= 1
+                        self._held_bytes += size
+                    else:
+                        complete(buffer, start, framed[:8], framed[8:])
+                    raise
         finally:
             # Also when a signal handler raises in here: what is written is held no more, or it
             # would be written twice.
@@ -255,13 +373,16 @@ class Stream:
             "points": self._lost_points,
             "first_step": self._lost_first,
             "last_step": self._lost_last,
-            "reason": self.trouble or "no room",
+            "reason": (self.trouble or "no room")[:_MAX_REASON],
         }
         self.lost_rows = self._lost_points = 0
         return gap
 
+    def _staged(self) -> int:
+        return sum(self._sizes.values())
+
     def _waiting(self) -> int:
-        return sum(self._sizes.values()) + self._held_bytes
+        return self._staged() + self._held_bytes
 
     def _forget_taken(self) -> None:
         """Forget the segments that the sender has moved on."""
@@ -276,16 +397,32 @@ class Stream:
 def complete(buffer: Segment, at: int, head: bytes, payload: bytes) -> None:
     """Write a frame whose writing a signal handler ended with an exception.
 
-    A hole would be the end of the stream, and what a reader may have seen is not taken back.
+    A hole would be the end of the stream, and what a reader may have seen is not taken back. The
+    handler may be called again in here: the caller raises what came first.
     """
     body = at + len(head)
-    buffer[body : body + len(payload)] = payload
-    buffer[at:body] = head
+    is_whole = False
+    while not is_whole:
+        try:
+            buffer[body : body + len(payload)] = payload
+            buffer[at:body] = head
+            is_whole = True
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+
+
+def _pages(length: int) -> int:
+    return -(-length // 4096) * 4096
+
+
+def _kind_of(framed: bytes) -> int:
+    return framed[8] if len(framed) > 8 else 0
 
 
 def _points_in(framed: bytes) -> int:
     """Return how many values a frame holds."""
-    kind = framed[8] if len(framed) > 8 else 0
+    kind = _kind_of(framed)
     if kind == spool.ROW:
         return (len(framed) - 8 - _ROW_HEAD_BYTES) // 8
     if kind in (spool.LOOSE_ROW, spool.MIXED_ROW):

@@ -12,9 +12,12 @@ import threading
 import time
 import zlib
 from bisect import bisect_right
+from contextlib import suppress
+from errno import EDQUOT, ENOSPC
 from typing import NamedTuple
 
 from runlore.errors import DamageError
+from runlore.sdk.places import ACK_BYTES, ACKS, OVERFLOW
 from runlore.wire import spool
 
 ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
@@ -127,6 +130,22 @@ def segment_name(offset: int) -> str:
     return f"{offset:020d}"
 
 
+def remove_files(folder: str) -> None:
+    """Remove a writer's folder on the disk, which `log` fills when memory has no room."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+
+
+def overflow_of(folder: str) -> str | None:
+    """Return the folder on the disk that belongs to a writer's folder in staging, if any."""
+    try:
+        return os.readlink(os.path.join(folder, OVERFLOW))
+    except OSError:
+        return None
+
+
 def write_whole(path: str, content: bytes) -> None:
     """Put a small file in place at once: a reader sees the old one or the new one."""
     fresh = f"{path}.new{os.getpid()}"
@@ -151,18 +170,19 @@ def read_object(path: str) -> dict[str, object]:
 def cut(data: bytes, *, offset: int, limit: int) -> int:
     """Return how many bytes of a piece to take: whole frames, at most `limit` but one at least.
 
-    Returns more than there are when the first frame alone reaches beyond the piece.
+    Returns more than there are when the first frame alone reaches beyond the piece; ends before
+    a later one that does, and before a length that no frame has.
     """
     at = len(spool.PREAMBLE) if offset == 0 else 0
     size = len(data)
     taken = 0
     while at + _FRAME_HEAD.size <= size:
         length = int(_LENGTH.unpack_from(data, at)[0])
-        if length == 0:
-            # Nothing more, or a hole.
+        if length == 0 or length > spool.MAX_PAYLOAD:
+            # Nothing more, a hole, or damage.
             break
         at += _FRAME_HEAD.size + length
-        if at > limit and taken:
+        if at > min(limit, size) and taken:
             break
         taken = at
         if at >= limit:
@@ -185,6 +205,7 @@ class Staged:
         self._lock = threading.Lock()
         # Those up to `tail`; the next one is found by its name when the frames reach it.
         self._segments = self._first()
+        self._left_on_disk: list[str] = []
         self.tail = self._segments[0] if self._segments else 0
         self.last_kind = 0
         self.damage: str | None = None
@@ -269,18 +290,48 @@ class Staged:
         """
         with self._lock:
             while len(self._segments) > 1 and self._segments[1] <= until:
-                os.unlink(os.path.join(self.folder, segment_name(self._segments[0])))
+                path = os.path.join(self.folder, segment_name(self._segments[0]))
+                with suppress(OSError):
+                    # What the link leads to is on the disk, for which nobody waits here.
+                    self._left_on_disk.append(os.path.join(self.folder, os.readlink(path)))
+                os.unlink(path)
                 del self._segments[0]
+
+    def tidy_disk(self) -> None:
+        """Remove the segments on the disk that were freed. May wait for the disk."""
+        while self._left_on_disk:
+            path = self._left_on_disk.pop()
+            with suppress(OSError):
+                os.unlink(path)
 
     def append(self, payload: bytes) -> None:
         """Append a frame to the stream of a process that is gone."""
-        write_whole(os.path.join(self.folder, segment_name(self.tail)), spool.frame(payload))
-        with self._lock:
-            # A writer that died at a segment's edge may have left an empty one of this name.
-            if not self._segments or self._segments[-1] != self.tail:
-                self._segments.append(self.tail)
+        framed = spool.frame(payload)
+        try:
+            write_whole(os.path.join(self.folder, segment_name(self.tail)), framed)
+        except OSError as error:
+            if error.errno not in (ENOSPC, EDQUOT) or not self._write_at_tail(framed):
+                raise
+        else:
+            with self._lock:
+                # A writer that died at a segment's edge may have left an empty one of this name.
+                if not self._segments or self._segments[-1] != self.tail:
+                    self._segments.append(self.tail)
         self.damage = None
         self.scan()
+
+    def _write_at_tail(self, framed: bytes) -> bool:
+        """Write into the room that a segment keeps for its last frames; tell if there is any."""
+        with self._lock:
+            start = self._segments[-1] if self._segments else self.tail
+        fd = os.open(os.path.join(self.folder, segment_name(start)), os.O_WRONLY)
+        try:
+            if self.tail - start + len(framed) > os.fstat(fd).st_size:
+                return False
+            os.pwrite(fd, framed, self.tail - start)
+        finally:
+            os.close(fd)
+        return True
 
     def _first(self) -> list[int]:
         names = os.listdir(self.folder)
@@ -387,6 +438,7 @@ class Stream:
         knocked: when that was done or will be.
         urgent: deliver up to this byte without waiting for more.
         stopped: why nothing more of it is delivered, or None.
+        is_server_busy: whether the server that is in trouble answers that it will go on later.
         fetch_at: the byte that the delivering thread wants read back from the disk.
         fetched: the answer to that.
     """
@@ -414,6 +466,7 @@ class Stream:
         self.disk_error: str | None = None
         self.look_error: str | None = None
         self.server_error: str | None = None
+        self.is_server_busy = False
         self.fetch_at: int | None = None
         self.fetched: Fetched | None = None
         self.posted_at = 0.0
@@ -440,6 +493,12 @@ class Stream:
         troubles = (self.stopped or self.server_error, self.disk_error, seen)
         return "; ".join(text for text in troubles if text) or None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether no server takes it at present, and none asked us to wait."""
+        has_trouble = self.server_error is not None and not self.is_server_busy
+        return has_trouble or self.stopped is not None
+
     def write_ack(self) -> None:
         """Tell the program how far its stream has come, if there is news."""
         with self._ack_lock:
@@ -450,17 +509,47 @@ class Stream:
                     "settled": self.settled,
                     "server": self.server,
                     "error": self.error,
+                    "is_away": self.is_away,
+                    "is_full": self.disk_error is not None,
+                    "is_deleted": self.is_deleted,
                 }
             ).encode()
             if content == self._said:
                 return
             try:
-                write_whole(os.path.join(self.staged.folder, "ack"), content)
+                write_ack(self.staged.folder, content)
             except OSError:
                 self.owes_ack = True
                 return
             self._said = content
             self.owes_ack = False
+
+
+def write_ack(folder: str, content: bytes) -> None:
+    """Put a writer's ack in place, in the room that the program has set aside for it.
+
+    Two files take turns, so that it needs no more room in a staging that is full.
+    """
+    ack, spare, other = (os.path.join(folder, name) for name in ACKS)
+    if len(content) > ACK_BYTES or not os.path.exists(spare):
+        write_whole(ack, content)
+        return
+    fd = os.open(spare, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.pwrite(fd, content.ljust(ACK_BYTES), 0)
+    finally:
+        os.close(fd)
+    with suppress(FileNotFoundError):
+        # A sender was killed between the next two.
+        os.unlink(other)
+    try:
+        os.link(ack, other)
+    except OSError:
+        # Not every filesystem has links.
+        write_whole(ack, content)
+        return
+    os.rename(spare, ack)
+    os.rename(other, spare)
 
 
 def lost_payload(signal: int | None) -> bytes:

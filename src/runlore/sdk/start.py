@@ -11,10 +11,13 @@ from typing import Literal, TypeAlias
 from runlore import settings as settings_table
 from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
+from runlore.core.text import printable
 from runlore.errors import UsageError
-from runlore.sdk import foreign, names, resume, terminal, tree
+from runlore.sdk import foreign, logins, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
-from runlore.sdk.run import Origin, Run, checked_tags, checked_text, exit_code_from
+from runlore.sdk.facts import Origin
+from runlore.sdk.goals import Definition
+from runlore.sdk.run import Run, checked_tags, checked_text, exit_code_from
 from runlore.sdk.values import described
 from runlore.settings import Settings
 
@@ -44,7 +47,6 @@ class _Process:
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already, with their door.
-        login: the settings that `login` gave.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,6 @@ class _Process:
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[tuple[str, str]] = set()
-        self.login: dict[str, str] = {}
 
 
 _process = _Process()
@@ -84,8 +85,8 @@ def init(  # noqa: PLR0913
     the run, for at most two seconds, and goes on without an answer.
 
     Args:
-        project: None takes the setting `project`.
-        owner: whose project it is; None is `local`.
+        project: None or an empty text takes the setting `project`.
+        owner: whose project it is; None or an empty text is `local`.
         entity: another word for `owner`.
         id: the run's id, for one that goes on later; None makes one up.
         name: what people read; None makes one up.
@@ -173,7 +174,7 @@ def log(data: Mapping[str, object], step: int | None = None, commit: bool | None
     run.log(data, step, commit)
 
 
-def finish(exit_code: int | None = None, **unknown: object) -> None:
+def finish(exit_code: int | None = None, *, quiet: bool | None = None, **unknown: object) -> None:
     """End the current run if there is one, see `Run.finish`.
 
     Example:
@@ -182,11 +183,13 @@ def finish(exit_code: int | None = None, **unknown: object) -> None:
     _warn_unknown("finish()", unknown)
     run = _process.current
     if run is not None:
-        _finish(run, exit_code)
+        _finish(run, exit_code, quiet=quiet)
 
 
 def login(key: str | None = None, *, host: str | None = None, **unknown: object) -> bool:
-    """Use a key and a server for the runs that follow in this process; nothing is sent or stored.
+    """Use a key and a server in the rest of this process; nothing is sent or stored.
+
+    Runs that begin after it and `Api` take them.
 
     Args:
         key: the server's key; None takes the setting `api_key`.
@@ -205,10 +208,7 @@ def login(key: str | None = None, *, host: str | None = None, **unknown: object)
     _warn_unknown("login()", unknown)
     given = {"api_key": key, "url": host}
     texts = {name: checked_text(text, name) for name, text in given.items() if text is not None}
-    fresh = {**_process.login, **texts}
-    found = settings_table.load(**fresh)
-    _process.login = fresh
-    return bool(found.api_key)
+    return bool(logins.log_in(**texts).api_key)
 
 
 def define_metric(
@@ -219,13 +219,13 @@ def define_metric(
     goal: Literal["minimize", "maximize"] | None = None,
     hidden: bool | None = None,
     **unknown: object,
-) -> None:
+) -> Definition:
     """Say how a metric of the current run is drawn and summed up, see `Run.define_metric`.
 
     Example:
         runlore.define_metric("eval/*", step_metric="epoch")
     """
-    current("define_metric()").define_metric(
+    return current("define_metric()").define_metric(
         name, step_metric, summary=summary, goal=goal, hidden=hidden, **unknown
     )
 
@@ -322,9 +322,21 @@ class _Past:
 
 def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
     local = resume.last_local_step(found, ref)
-    known = resume.Known(is_answered=False, run=None)
+    known = resume.Known(is_answered=False)
     if found.mode == "online":
         known = resume.ask_server(found, ref)
+    if known.is_deleted and wanted == "must":
+        raise UsageError(
+            f"run {ref.run_id!r} was deleted on {found.url}, and resume='must' wants one; "
+            "choose another id"
+        )
+    if known.is_deleted:
+        terminal.say(
+            f"runlore: run {ref.run_id!r} was deleted on {found.url}, which takes no more of it; "
+            "what is logged now stays on this machine, so choose another id"
+        )
+    if known.trouble is not None:
+        terminal.say(f"runlore: {known.trouble}; going on with what this machine knows of it")
     is_there = known.run is not None or (local is not None and not known.is_answered)
     if wanted == "must" and known.is_answered and known.run is None:
         raise UsageError(
@@ -354,9 +366,8 @@ def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Se
         known = {setting.name for setting in settings_table.SETTINGS}
         _warn_unknown("Settings()", given.keys() - known)
         given = {name: value for name, value in given.items() if name in known}
-    texts: dict[str, str | None] = dict(_process.login)
-    texts.update({str(k): str(value) for k, value in (given or {}).items() if value is not None})
-    return settings_table.load(
+    texts = {str(k): str(value) for k, value in (given or {}).items() if value is not None}
+    return logins.load(
         **texts, **{key: value for key, value in arguments.items() if value is not None}
     )
 
@@ -389,15 +400,15 @@ def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
         _finish(before, None)
     elif way == "return_previous":
         terminal.say(
-            f"runlore: {before.name} is not finished, so init() returned it; finish() it first, "
-            "or use reinit='finish_previous'"
+            f"runlore: {printable(before.name)} is not finished, so init() returned it; "
+            "finish() it first, or use reinit='finish_previous'"
         )
         return before
     return None
 
 
-def _finish(run: Run, exit_code: int | None) -> None:
-    run.finish(exit_code)
+def _finish(run: Run, exit_code: int | None, *, quiet: bool | None = None) -> None:
+    run.finish(exit_code, quiet=quiet)
     _process.live = {ref: live for ref, live in _process.live.items() if live is not run}
     if _process.current is run:
         _process.current = None

@@ -6,17 +6,19 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
     Settler,
     ack_path,
     local_spool_folder,
     read_piece,
+    rest_path,
     spools_in,
     write_disk_ack,
 )
@@ -53,6 +55,7 @@ class Delivery(NamedTuple):
         points: points of this writer on the server, None if it was not asked.
         is_ended: whether the stream says that nothing follows.
         notice: what is odd about the file, as a sentence, or None.
+        is_whole: whether all that stands in the file could be read.
         trouble: why the server did not take all that is good, or None.
         is_away: whether the trouble is that the server is away, busy or failing.
         is_deleted: whether the run was deleted on the server.
@@ -67,6 +70,7 @@ class Delivery(NamedTuple):
     points: int | None = None
     is_ended: bool = False
     notice: str | None = None
+    is_whole: bool = True
     trouble: str | None = None
     is_away: bool = False
     is_deleted: bool = False
@@ -76,13 +80,15 @@ class Extent(NamedTuple):
     """What a spool file holds: whole frames up to `end`, then perhaps something else.
 
     `last_kind` is the kind of the last frame walked over, 0 for none; `is_cut` says that what
-    follows is the beginning of a frame that was never finished.
+    follows is zeros or the beginning of a frame that was never finished, so that the stream may
+    be ended there; `is_whole` that no byte which may be the user's is left out.
     """
 
     end: int
     last_kind: int
-    notice: str | None
-    is_cut: bool
+    notice: str | None = None
+    is_cut: bool = False
+    is_whole: bool = True
 
 
 def settle_orphans(roots: Sequence[str]) -> Iterator[str]:
@@ -177,9 +183,20 @@ class Syncer:
             with open(path, "r+b") as file, _only(file.fileno()):
                 target = _target(file.fileno(), self.url)
                 extent = measure(file.fileno(), start)
-                if not is_noted and self._is_abandoned(file.fileno(), target, extent):
-                    _end(file.fileno(), extent.end)
-                    extent = measure(file.fileno(), start)._replace(notice=extent.notice)
+                is_abandoned = not is_noted and self._is_abandoned(file.fileno(), target, extent)
+                if is_abandoned:
+                    # Until it was found to be, its sender may have written more.
+                    extent = _longer(file.fileno(), extent)
+                    is_abandoned = self._is_abandoned(file.fileno(), target, extent)
+                if extent.is_cut and self._writer(file.fileno(), target) == "there":
+                    # It is being written at this moment: the rest is on its way.
+                    extent = extent._replace(notice=None, is_whole=True)
+                notice, is_whole = extent.notice, extent.is_whole
+                if is_abandoned:
+                    kept = _end(file.fileno(), path, extent.end)
+                    if kept is not None:
+                        notice = f"{notice} and kept in {kept}"
+                    extent = measure(file.fileno(), start)
                 found = Delivery(
                     path=path,
                     run=RunRef(target.owner, target.project, target.run),
@@ -188,11 +205,13 @@ class Syncer:
                     reached=start,
                     points=_count(known.get("points")) if is_same else None,
                     is_ended=is_noted or extent.last_kind in ENDS,
-                    notice=extent.notice,
+                    notice=notice,
+                    is_whole=is_whole,
                 )
                 return self._post_all(file.fileno(), target, extent, found)
         except (DamageError, UsageError) as error:
-            return Delivery(path, None, name, size, notice=f"not delivered: {error}")
+            notice = f"not delivered: {error}"
+            return Delivery(path, None, name, size, notice=notice, is_whole=False)
         except BlockingIOError:
             return Delivery(path, None, name, size, trouble="another sync is at work on it")
         except OSError as error:
@@ -213,6 +232,7 @@ class Syncer:
     def _post_all(self, fd: int, target: Target, extent: Extent, found: Delivery) -> Delivery:
         at, sent, limit = found.reached, 0, PIECE_BYTES
         points, server, trouble = found.points, None, None
+        furthest = at
         patient_until = time.monotonic() + (0.0 if self._is_given_up else PATIENCE_SECONDS)
         # With nothing to send an empty piece asks whether the server still has it all: the run
         # may be deleted there, or an older backup be in the server's place.
@@ -251,8 +271,11 @@ class Syncer:
                 limit = max(1, len(data) // 2)
             if verdict.next is not None:
                 sent += max(0, min(verdict.next, extent.end) - at)
-                patient_until = time.monotonic() + PATIENCE_SECONDS
                 at = verdict.next
+                if at > furthest:
+                    furthest, patient_until = at, time.monotonic() + PATIENCE_SECONDS
+                elif time.monotonic() > patient_until:
+                    trouble = f"{self.url} sends us back to byte {at:,} again and again"
             server = verdict.server or server
             points = verdict.points if verdict.points is not None else points
             if verdict.is_deleted:
@@ -274,7 +297,8 @@ class Syncer:
                     server=server,
                     next_byte=at,
                     points=points or 0,
-                    is_finished=found.is_deleted or (found.is_ended and at >= extent.end),
+                    is_finished=found.is_deleted
+                    or (found.is_ended and extent.is_whole and at >= extent.end),
                 )
         return found._replace(
             sent=sent,
@@ -296,61 +320,116 @@ class Syncer:
 
     def _is_abandoned(self, fd: int, target: Target, extent: Extent) -> bool:
         """Tell whether a stream has no end and nobody who could write one."""
-        if extent.last_kind in ENDS or (extent.notice and not extent.is_cut):
+        if extent.last_kind in ENDS or not (extent.is_whole or extent.is_cut):
             return False
+        return self._writer(fd, target) == "gone"
+
+    def _writer(self, fd: int, target: Target) -> Literal["gone", "there", "elsewhere"]:
+        """Tell whether somebody may still write to a file: its process, or that one's sender."""
         if any(self._is_staged(root, target.writer) for root in self._staging):
-            return False
+            return "there"
         header = read_header(os.pread(fd, 65536, 0))
         if header.get("host") != os.uname().nodename:
-            return False
+            return "elsewhere"
         if header.get("boot") != boot_id():
-            return bool(header.get("boot"))
+            return "gone" if header.get("boot") else "elsewhere"
         started = start_of(target.pid)
         if started is None:
-            return is_gone(target.pid, 0)
+            return "gone" if is_gone(target.pid, 0) else "there"
         began_ns = header.get("boot_ns")
         # Another process bears the number if it started after the stream did.
         started_ns = started * 10**9 // os.sysconf("SC_CLK_TCK")
-        return isinstance(began_ns, int) and started_ns > began_ns + 10**9
+        is_other = isinstance(began_ns, int) and started_ns > began_ns + 10**9
+        return "gone" if is_other else "there"
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:
         return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in os.listdir(root))
 
 
-def measure(fd: int, start: int) -> Extent:
+def measure(fd: int, start: int, *, piece_bytes: int = PIECE_BYTES) -> Extent:
     """Walk the frames of a spool file from a frame's edge on, and say where the good ones end."""
     size = os.fstat(fd).st_size
     at, last_kind = start, 0
     while at < size:
-        data = read_piece(fd, at, PIECE_BYTES)
         before = at
         try:
-            for frame in spool.whole_frames(data, offset=at):
+            for frame in spool.whole_frames(read_piece(fd, at, piece_bytes), offset=at):
                 at, last_kind = frame.end, frame.kind
-        except DamageError as error:
-            notice = f"damaged at byte {error.offset:,}: {size - error.offset:,} bytes from there"
-            return Extent(at, last_kind, f"{notice} stay here", False)
+        except DamageError:
+            return Extent(at, last_kind, _damage(at, size), is_whole=False)
         if at == before:
             break
     if at >= size:
-        return Extent(at, last_kind, None, False)
+        return Extent(at, last_kind)
+    return _with_end(fd, Extent(at, last_kind), size)
+
+
+def _longer(fd: int, before: Extent) -> Extent:
+    """Measure what was written behind an extent since it was measured."""
+    found = measure(fd, before.end)
+    return found._replace(last_kind=found.last_kind or before.last_kind)
+
+
+def _with_end(fd: int, found: Extent, size: int) -> Extent:
+    """Say what stands behind the last good frame of a file."""
+    at = found.end
+    zeros = _zeros(fd, at, size)
+    if at + zeros >= size:
+        notice = f"{zeros:,} zeros at the end, from byte {at:,} on: nothing was written there"
+        return found._replace(notice=notice, is_cut=True)
     length = int.from_bytes(os.pread(fd, 4, at), "little")
-    if length > spool.MAX_PAYLOAD:
-        notice = f"damaged at byte {at:,}: {size - at:,} bytes from there stay here"
-        return Extent(at, last_kind, notice, False)
-    if length == 0 and size - at > 8:
-        notice = f"a hole at byte {at:,}: a server had those bytes while the disk was full"
-        return Extent(at, last_kind, notice, False)
+    if length == 0:
+        notice = (
+            f"a hole of {zeros:,} bytes at byte {at:,}, as a full disk or a machine that stopped "
+            f"leaves it: {size - at - zeros:,} bytes behind it stay here"
+        )
+        return found._replace(notice=notice, is_whole=False)
+    # A damaged length may reach beyond the end of the file, too: then good frames follow.
+    rest = os.pread(fd, spool.MAX_PAYLOAD, at + 8)
+    if length > spool.MAX_PAYLOAD or first_edge(rest) < len(rest):
+        return found._replace(notice=_damage(at, size), is_whole=False)
     notice = f"cut off at byte {at:,}: {size - at:,} bytes of an unfinished frame left out"
-    return Extent(at, last_kind, notice, True)
+    return found._replace(notice=notice, is_cut=True, is_whole=False)
 
 
-def _end(fd: int, end: int) -> None:
-    """End the stream of a process that is gone, in place of a frame that it did not finish."""
-    os.ftruncate(fd, end)
+def _damage(at: int, size: int) -> str:
+    return f"damaged at byte {at:,}: {size - at:,} bytes from there stay here"
+
+
+def _zeros(fd: int, start: int, size: int) -> int:
+    """Count the zeros from a byte of a file on."""
+    at = start
+    while at < size:
+        data = os.pread(fd, PIECE_BYTES, at)
+        found = len(data) - len(data.lstrip(b"\0"))
+        at += found
+        if not data or found < len(data):
+            break
+    return at - start
+
+
+def _end(fd: int, path: str, end: int) -> str | None:
+    """End the stream of a process that is gone, in place of a frame that it did not finish.
+
+    What stood there is kept in a file beside the spool, whose name is returned: nothing proves
+    that nobody wants it. Zeros are not.
+
+    Raises:
+        OSError: the disk does not take it; nothing is changed then, or it is ended the next time.
+    """
+    kept = None
+    rest = os.pread(fd, spool.MAX_PAYLOAD + 8, end)
+    if rest.strip(b"\0"):
+        kept = rest_path(path, end)
+        with open(kept, "wb") as file:
+            file.write(rest)
+            file.flush()
+            os.fsync(file.fileno())
     framed = spool.frame(lost_payload(None))
+    os.ftruncate(fd, end)
     os.pwrite(fd, framed, end)
+    return None if kept is None else os.path.basename(kept)
 
 
 @contextmanager

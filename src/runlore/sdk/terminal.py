@@ -6,6 +6,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from runlore.core.metric import Value
+from runlore.core.text import printable, printable_lines
 from runlore.sdk.values import shown
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -32,7 +33,7 @@ class Ending(NamedTuple):
 
     `delivered` of `points` values are on a server; `lost` were counted as a gap. `trouble` says
     why not all of it is delivered; `spool` is where it waits, on the disk if `is_settled`, else
-    still in staging.
+    still in staging. `is_deleted` says that the server has deleted the run and takes no more.
     """
 
     exit_code: int
@@ -44,6 +45,7 @@ class Ending(NamedTuple):
     trouble: str | None
     spool: str
     is_settled: bool
+    is_deleted: bool = False
 
 
 class Notices:
@@ -76,9 +78,9 @@ class Notices:
 
 
 def say(text: str) -> None:
-    """Print to stderr, or nowhere if there is none."""
+    """Print lines to stderr, or nowhere if there is none."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable_lines(text) + "\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError, UnicodeError):
         return
@@ -86,7 +88,7 @@ def say(text: str) -> None:
 
 def started(name: str, url: str | None) -> str:
     """Return the first line of a run; without a URL it is offline."""
-    return f"runlore: {name} · {url or 'offline'}"
+    return f"runlore: {printable(name)} · {url or 'offline'}"
 
 
 def ended(ending: Ending, curves: Sequence[Curve]) -> str:
@@ -102,6 +104,11 @@ def ended(ending: Ending, curves: Sequence[Curve]) -> str:
         lines.append(
             f"runlore: {reason}the rest is not on the disk yet but in {ending.spool}, which a "
             "restart of this machine empties; 'runlore sync' brings it out"
+        )
+    elif ending.is_deleted:
+        lines.append(
+            f"runlore: {reason}what came after that stays in {ending.spool}; log to another id, "
+            "or bring it to another server with 'runlore sync FOLDER --url ADDRESS'"
         )
     elif not ending.is_offline and ending.delivered < ending.points:
         lines.append(
@@ -165,9 +172,9 @@ def number(value: Value) -> str:
     return f"{value:.3g}"
 
 
-def printable(key: str) -> str:
+def short_key(key: str) -> str:
     """Return a key without control characters, cut to 28 characters."""
-    text = "".join(c if c.isprintable() else "�" for c in key)
+    text = printable(key)
     return text if len(text) <= 28 else "…" + text[-27:]
 
 
@@ -200,7 +207,7 @@ def _curves(curves: Sequence[Curve]) -> list[str]:
     chosen = sorted(curves, key=_rank)[:MAX_KEYS]
     if not chosen:
         return []
-    names = [printable(curve.key) for curve in chosen]
+    names = [short_key(curve.key) for curve in chosen]
     cells = [_cell(curve) for curve in chosen]
     name_width = max(map(len, names))
     cell_width = max(map(len, cells))

@@ -8,24 +8,37 @@ import os
 import stat
 import time
 from contextlib import suppress
-from errno import EEXIST, EMFILE, ENFILE, ENOTEMPTY
+from errno import EDQUOT, EEXIST, EMFILE, ENFILE, ENOSPC, ENOTEMPTY
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
 from runlore.errors import UsageError
+from runlore.sdk.places import ACK_BYTES, ACKS, OVERFLOW
 from runlore.settings import Settings
 
 MEMORY = "/dev/shm"
+LEAST_BYTES = 256 * 1024
+LEAST_FILES = 64
+"""With less room than this a run does not begin in a staging."""
+_LOCK_BYTES = 16
+_FULL = (ENOSPC, EDQUOT)
 
 
 class Ack(NamedTuple):
-    """How far the sender has brought a stream."""
+    """How far the sender has brought a stream.
+
+    `is_away` says that no server takes it at present, `is_full` that the disk does not,
+    `is_deleted` that the run was deleted on the server.
+    """
 
     next: int
     points: int
     settled: int
     server: str | None
     error: str | None
+    is_away: bool
+    is_full: bool
+    is_deleted: bool
 
 
 def process_start(pid: int) -> int:
@@ -48,13 +61,47 @@ def boot_id() -> str:
         return ""
 
 
-def open_tree(settings: Settings) -> str:
-    """Return the folder of this program's tree, made if no ancestor has one.
+def join(settings: Settings, writer: str, target: JsonObject) -> tuple[str, str]:
+    """Make a writer's folder in this program's tree; return the tree and the folder.
+
+    Staging lies in memory, and where that is full, on the disk.
 
     Raises:
         UsageError: there is nowhere to stage what is logged.
     """
+    try:
+        found = open_tree(settings)
+        _check_room(found)
+        return found, _add_writer(found, writer, target, settings.home)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise _no_staging(settings.staging or MEMORY, error) from error
+    root = os.path.join(settings.home, "staging")
+    try:
+        _make_private(root)
+        found = _open_in(root)
+        return found, _add_writer(found, writer, target, settings.home)
+    except OSError as error:
+        raise _no_staging(root, error) from error
+
+
+def open_tree(settings: Settings) -> str:
+    """Return the folder of this program's tree, made if no ancestor has one.
+
+    Raises:
+        OSError: there is no room in staging for it.
+        UsageError: there is nowhere to stage what is logged.
+    """
     root = _staging_root(settings)
+    try:
+        return _open_in(root)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise _no_staging(root, error) from error
+
+
+def _open_in(root: str) -> str:
     own = os.getpid()
     pid = own
     while pid > 0:
@@ -65,35 +112,42 @@ def open_tree(settings: Settings) -> str:
         pid = parent
     path = os.path.join(root, f"{own}-{process_start(own)}")
     fresh = os.path.join(root, f".{own}-{process_start(own)}")
-    try:
-        os.makedirs(fresh, mode=0o700, exist_ok=True)
-        if not os.path.exists(os.path.join(fresh, "wake")):
-            os.mkfifo(os.path.join(fresh, "wake"), 0o600)
-        _rename(fresh, path)
-    except OSError as error:
-        raise _no_staging(path, error) from error
+    os.makedirs(fresh, mode=0o700, exist_ok=True)
+    if not os.path.exists(os.path.join(fresh, "wake")):
+        os.mkfifo(os.path.join(fresh, "wake"), 0o600)
+    # The sender's number finds room there, however full staging is by then.
+    _write(os.path.join(fresh, "lock"), b"0".ljust(_LOCK_BYTES), os.O_CREAT)
+    _rename(fresh, path)
     return path
 
 
-def add_writer(tree: str, writer: str, target: JsonObject) -> str:
-    """Make a writer's folder with its target, whole at once; return the folder.
+def _check_room(tree: str) -> None:
+    found = os.statvfs(tree)
+    # A filesystem without a limit on files says that there are none.
+    is_full = found.f_files and found.f_favail < LEAST_FILES
+    if is_full or found.f_bavail * found.f_frsize < LEAST_BYTES:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
-    Raises:
-        UsageError: it cannot be made.
-    """
+
+def _add_writer(tree: str, writer: str, target: JsonObject, home: str) -> str:
+    """Make a writer's folder with its target, whole at once; return the folder."""
     path = os.path.join(tree, writer)
     fresh = os.path.join(tree, f".{writer}")
-    try:
-        os.mkdir(fresh, 0o700)
-        fd = os.open(os.path.join(fresh, "target"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(fd, json.dumps(target).encode())
-        finally:
-            os.close(fd)
-        _rename(fresh, path)
-    except OSError as error:
-        raise _no_staging(path, error) from error
+    os.mkdir(fresh, 0o700)
+    _write(os.path.join(fresh, "target"), json.dumps(target).encode(), os.O_CREAT | os.O_EXCL)
+    for name in ACKS[:2]:
+        _write(os.path.join(fresh, name), b" " * ACK_BYTES, os.O_CREAT | os.O_EXCL)
+    os.symlink(os.path.join(home, "staging", OVERFLOW, writer), os.path.join(fresh, OVERFLOW))
+    _rename(fresh, path)
     return path
+
+
+def _write(path: str, content: bytes, flags: int) -> None:
+    fd = os.open(path, os.O_WRONLY | flags, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
 
 
 def read_target(tree: str, writer: str) -> JsonObject:
@@ -113,6 +167,9 @@ def read_ack(folder: str) -> Ack | None:
         settled=_count(found, "settled"),
         server=server if isinstance(server, str) else None,
         error=error if isinstance(error, str) else None,
+        is_away=found.get("is_away") is True,
+        is_full=found.get("is_full") is True,
+        is_deleted=found.get("is_deleted") is True,
     )
 
 

@@ -15,11 +15,11 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
-from runlore.server.auth import Guard
+from runlore.server.auth import Guard, prefix_of
 from runlore.server.backend import Backend
 from runlore.server.page import PAGE_FOLDER, PageFiles, show_first_page, show_page
 from runlore.server.problems import MAX_JSON, answer_error
-from runlore.server.routes import health, history, live, projects, runs, series, spool
+from runlore.server.routes import export, health, history, live, projects, runs, series, spool
 from runlore.services.access import Access
 from runlore.version import __version__
 
@@ -29,11 +29,14 @@ _ROUTES: tuple[HTTPRouteHandler, ...] = (
     projects.list_projects,
     projects.get_project,
     projects.list_keys,
+    projects.list_columns,
     runs.list_runs,
+    runs.group_runs,
     runs.get_run,
     runs.update_run,
     runs.delete_run,
     history.read_history,
+    export.export_run,
     series.query_series,
     spool.take_spool,
     live.watch,
@@ -50,7 +53,7 @@ def create_app(
 ) -> ASGIApp:
     """Make the application; the backend stays its caller's, who closes it."""
     door = spool.SpoolDoor(backend)
-    files = PageFiles(page_folder)
+    files = PageFiles(page_folder, prefix=prefix_of(public_url))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -71,8 +74,8 @@ def create_app(
             backend="gzip",
             gzip_compress_level=1,
             minimum_size=_COMPRESSED_BYTES,
-            # The stream must not be held back; series do not shrink; spools answer shortly.
-            exclude=["/live$", "/series$", "/spool/"],
+            # Streams must not be held back; series do not shrink; spools answer shortly.
+            exclude=["/live$", "/series$", "/spool/", "/export$"],
         ),
         request_max_body_size=MAX_JSON,
         lifespan=[lifespan],

@@ -37,6 +37,7 @@ class Guard:
         self._access = access
         self._hosts = set(_LOOPBACK_NAMES)
         self._public_origin: str | None = None
+        self._prefix = prefix_of(public_url)
         if public_url is not None:
             public = urlsplit(public_url)
             self._hosts.add(public.hostname or "")
@@ -48,6 +49,7 @@ class Guard:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        scope = self._without_prefix(scope)
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         is_for_key = refusal is None
@@ -62,10 +64,27 @@ class Guard:
         wants_page = "text/html" in headers.get(b"accept", "")
         if is_for_key and wants_page and not scope["path"].startswith("/api/"):
             # Also with the cookie of an earlier key: else its browser could not get in again.
-            await _send(send, status, b"text/html; charset=utf-8", login_page())
+            await _send(send, status, b"text/html; charset=utf-8", self._login_page())
             return
         body = msgspec.json.encode(problem(status, detail))
         await _send(send, status, MEDIA_TYPE.encode(), body)
+
+    def _login_page(self) -> bytes:
+        return login_page(f"{self._prefix}/login")
+
+    def _without_prefix(self, scope: HTTPScope) -> HTTPScope:
+        """Take off the prefix of the public address, where the proxy before us left it on."""
+        path, raw_path = scope["path"], scope.get("raw_path") or b""
+        begin = self._prefix.encode()
+        if not begin or not f"{path}/".startswith(f"{self._prefix}/"):
+            return scope
+        if not raw_path.startswith(begin):
+            return scope
+        bare = {
+            "path": path[len(self._prefix) :] or "/",
+            "raw_path": raw_path[len(begin) :] or b"/",
+        }
+        return {**scope, **bare}  # type: ignore[typeddict-item]
 
     def _refusal(self, scope: HTTPScope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         raw_path = scope.get("raw_path") or b""
@@ -124,6 +143,11 @@ class Guard:
 
     def _is_own(self, origin: str, host: str, scope: HTTPScope) -> bool:
         return origin in (f"{scope['scheme']}://{host}", self._public_origin)
+
+
+def prefix_of(public_url: str | None) -> str:
+    """Return the path below which others see this server, without a slash at its end."""
+    return urlsplit(public_url or "").path.rstrip("/")
 
 
 def _host_name(host: str) -> str:

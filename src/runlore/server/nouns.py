@@ -1,21 +1,19 @@
 """The shapes of what the HTTP API takes and gives; the OpenAPI description is made from them."""
 
 from datetime import UTC, datetime, timedelta
-from math import isfinite, isnan
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from runlore.core.json import JsonObject, JsonValue
+from runlore.core.json import JsonObject
 from runlore.core.metric import Kind
 from runlore.core.run import RunState
-from runlore.errors import UsageError
 from runlore.services.runs import RunView
 from runlore.store.runs import ProjectRecord
+from runlore.wire.document import plain_object
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_JSON_INTEGER = 2**63
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +102,37 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that have the same values in the columns asked for, in their order."""
+
+    values: list[object]
+    runs: int
+    states: dict[str, int]
+
+
+class RunGroupList(msgspec.Struct, frozen=True, kw_only=True):
+    """Some groups; `total` counts all."""
+
+    groups: list[RunGroup]
+    total: int
+
+
+class RunColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the list of runs, as a filter names it; kinds with how many runs have it."""
+
+    column: str
+    source: str
+    key: str
+    runs: int
+    kinds: dict[str, int]
+
+
+class RunColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of config and summary of a project."""
+
+    columns: list[RunColumn]
+
+
 class RunPatch(msgspec.Struct, frozen=True, kw_only=True):
     """What to change of a run."""
 
@@ -136,14 +165,37 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[Key]
 
 
-class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which series to read, and in how many buckets at most."""
+class SeriesGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs, by id, that are read as one series."""
 
+    name: str
     runs: list[str]
-    keys: list[str]
+
+
+class XAxis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What buckets are placed by, beside their steps; only the kind `key` has a key.
+
+    `time` is in seconds since 1970, `relative` in seconds since the run began.
+    """
+
+    kind: Literal["step", "time", "relative", "key"]
+    key: str | None = None
+
+
+class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which series to read, and in how many buckets at most.
+
+    `keys_matching` is a regular expression for more keys beside `keys`.
+    """
+
+    runs: list[str] = []
+    groups: list[SeriesGroup] = []
+    keys: list[str] = []
+    keys_matching: str | None = None
     buckets: int = 800
     start: int | None = None
     stop: int | None = None
+    x: XAxis = XAxis(kind="step")
 
 
 class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,11 +209,25 @@ class OneSeries(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, list[object]]
 
 
+class OneGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs of a group have in common at one key, a number per bucket in every column."""
+
+    group: str
+    key: str
+    width: int
+    rows: int
+    points: int
+    columns: dict[str, list[object]]
+
+
 class SeriesList(msgspec.Struct, frozen=True, kw_only=True):
-    """The series that were asked for."""
+    """The series that were asked for; `columns` and `group_columns` name theirs."""
 
     series: list[OneSeries]
     columns: list[str]
+    x: XAxis | UnsetType = UNSET
+    groups: list[OneGroup] | UnsetType = UNSET
+    group_columns: list[str] | UnsetType = UNSET
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,42 +306,7 @@ def at(time_ns: int) -> datetime:
 
 def shown_object(content: JsonObject) -> dict[str, object]:
     """Make an object that strict JSON can hold."""
-    return {shown(key): plain(value) for key, value in content.items()}
-
-
-def plain(value: JsonValue) -> object:
-    """Make a value that strict JSON can hold: what it cannot stands as `{"$number": …}`."""
-    if isinstance(value, float):
-        return value if isfinite(value) else {"$number": number_name(value)}
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, dict):
-        return shown_object(value)
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    if isinstance(value, int) and not -_JSON_INTEGER <= value < _JSON_INTEGER:
-        return {"$number": str(value)}
-    return value
-
-
-def number_name(value: float) -> str:
-    """Name a number that JSON has no token for."""
-    if isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
-
-
-def unplain(value: object) -> JsonValue:
-    """Read a value that `plain` made, or any JSON value."""
-    if isinstance(value, dict):
-        if list(value) == ["$number"] and isinstance(value["$number"], str):
-            return _named_number(value["$number"])
-        return {str(key): unplain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [unplain(one) for one in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise UsageError(f"expected a JSON value, got {type(value).__name__}")
+    return cast(dict[str, object], plain_object(content, shown))
 
 
 def shown(text: str) -> str:
@@ -285,17 +316,6 @@ def shown(text: str) -> str:
 
 def _shown_or_none(text: str | None) -> str | None:
     return None if text is None else shown(text)
-
-
-def _named_number(name: str) -> float | int:
-    if name in ("NaN", "Infinity", "-Infinity"):
-        return float(name)
-    try:
-        return int(name)
-    except ValueError as error:
-        raise UsageError(
-            f"$number must be NaN, Infinity, -Infinity or a whole number, got {name[:80]!r}"
-        ) from error
 
 
 def _definition(content: JsonObject) -> Definition:

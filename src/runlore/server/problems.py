@@ -44,8 +44,9 @@ _STATUSES = {
 RETRY_SECONDS = 1
 MAX_JSON = 4 * 1024 * 1024
 _WHAT_THERE_IS = "/api/openapi.json lists what there is"
-# The framework tells this by its words alone.
+# The framework tells these by their words alone.
 _GONE = "client disconnected prematurely"
+_TRUNCATED = "Input data was truncated"
 
 
 class StatusError(Exception):
@@ -66,7 +67,11 @@ def problem_of(error: Exception) -> Problem:
     """Describe an error; one of no known kind is logged and told without its words."""
     for kind, status, name, title in _KINDS:
         if isinstance(error, kind):
-            where = error.offset if isinstance(error, errors.DamageError) else None
+            where: int | None = None
+            if isinstance(error, errors.DamageError):
+                where = error.offset
+            elif isinstance(error, errors.ExpressionError):
+                where = error.at
             return Problem(
                 type=f"runlore:{name}", title=title, status=status, detail=str(error), where=where
             )
@@ -117,6 +122,12 @@ def answer_error(request: Request[object, object, State], error: Exception) -> R
         return answer(
             problem(413, f"a body of JSON may have {MAX_JSON} bytes; send less at a time")
         )
+    if isinstance(error, UnicodeDecodeError):
+        return answer(problem(400, f"JSON must be UTF-8: {error}"))
+    if isinstance(error, HTTPException) and error.detail == _TRUNCATED:
+        return answer(
+            problem(400, "the JSON ends too early, or a string of it with half a surrogate pair")
+        )
     if isinstance(error, HTTPException) and error.detail == _GONE:
         # Whoever asked does not wait for an answer: a program that was killed, a closed tab.
         return answer(problem(400, _GONE))
@@ -133,6 +144,9 @@ def _wrong_input(request: Request[object, object, State], error: ValidationExcep
     told = []
     for one in found:
         key = str(one.get("key", ""))
+        if key == "data" and one.get("message") == "'data'":
+            told.append("expected a body of JSON, got none")
+            continue
         given = request.query_params.get(key)
         came = "" if given is None else f", got {given[:80]!r}"
         told.append(f"{key}: {one.get('message', '')}".lower() + came)

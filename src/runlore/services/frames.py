@@ -12,6 +12,7 @@ from runlore.store.runs import EndKind, RunRecord, WriterRecord
 from runlore.wire import spool
 
 MAX_DEPTH = 64
+_MOST_LOST = 2**53
 _ROWS = frozenset((spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW))
 _ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spool.LOST: "lost"}
 _TOLD = frozenset(
@@ -223,12 +224,22 @@ def checked_depth(content: JsonObject) -> JsonObject:
 
 def _content(frame: spool.Frame) -> JsonObject:
     try:
-        return checked_depth(spool.decode_json(frame.payload))
+        content = checked_depth(spool.decode_json(frame.payload))
+        if frame.kind == spool.GAP:
+            _check_gap(content)
+        return content
     except (ValueError, RecursionError) as error:
         raise DamageError(
             f"damaged frame at byte {frame.offset}: {error}; what stands before it is good",
             offset=frame.offset,
         ) from error
+
+
+def _check_gap(content: JsonObject) -> None:
+    for name in ("rows", "points"):
+        count = content.get(name)
+        if isinstance(count, int) and not 0 <= count <= _MOST_LOST:
+            raise ValueError(f"a gap has 0 to {_MOST_LOST} {name}, got {str(count)[:80]}")
 
 
 def _check_header(kind: int, told: Sequence[Told], run: RunRef, writer: str) -> None:

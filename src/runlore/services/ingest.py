@@ -21,6 +21,7 @@ from runlore.errors import (
     UnavailableError,
 )
 from runlore.services.frames import CheckedPiece, fold, settle
+from runlore.services.noting import Noting
 from runlore.store.metrics import MetricStore, SpoolPiece, Stored
 from runlore.store.runs import RunRecord, RunStore, WriterRecord
 
@@ -111,6 +112,8 @@ class Ingest:
         # Runs that a crash left unsettled: the catalog's counts may be behind the metric store's.
         # Counted a few at a time, so that a start takes as long for many as for none.
         self._uncounted = dict.fromkeys(runs.unsettled())
+        self._noting = Noting(runs, metrics)
+        self._noting.touch(self._uncounted)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="runlore-commit", daemon=True)
         self._thread.start()
@@ -159,6 +162,7 @@ class Ingest:
                 self._touched.pop(run, None)
                 self._unsettled.pop(run, None)
             self._uncounted.pop(run, None)
+            self._noting.forget(run)
         self._tell([Change(run, "deleted")])
         return freed
 
@@ -181,11 +185,13 @@ class Ingest:
             jobs, is_ending = self._next_batch(next_at)
             if jobs:
                 self._commit(jobs)
+            if is_ending or time.monotonic() >= recount_at:
+                recount_at = time.monotonic() + self._recount_some()
+            if is_ending:
+                self._noting.close()
             if is_ending or time.monotonic() >= flush_at:
                 self._flush(is_ending=is_ending)
                 flush_at = time.monotonic() + _FLUSH_SECONDS
-            if is_ending or time.monotonic() >= recount_at:
-                recount_at = time.monotonic() + self._recount_some()
 
     def _next_batch(self, next_at: float) -> tuple[list[_Job], bool]:
         """Take what is queued now, waiting for the first job alone."""
@@ -233,6 +239,7 @@ class Ingest:
         for job, receipt in zip(jobs, receipts, strict=True):
             job.future.set_result(receipt)
         if changes:
+            self._noting.touch({change.run for change in changes})
             self._tell(changes)
 
     def _store(self, pieces: Sequence[CheckedPiece]) -> tuple[list[Receipt], list[Change]]:
@@ -354,7 +361,11 @@ class Ingest:
     def _flush(self, *, is_ending: bool) -> None:
         """Write the counts to the catalog, and settle runs of which nothing comes any more."""
         before_ns = time.time_ns() - _SETTLED_AFTER_NS
-        silent = {run for run, at in self._unsettled.items() if is_ending or at < before_ns}
+        silent = {
+            run
+            for run, at in self._unsettled.items()
+            if (is_ending or at < before_ns) and not self._noting.is_behind(run)
+        }
         changes: dict[RunRef, RunChange] = {
             run: partial(_settled, run, run not in silent or run in self._uncounted)
             for run in {*self._touched, *silent}
@@ -391,7 +402,9 @@ class Ingest:
         if found is None:
             raise AssertionError("the catalog named a run that it does not have")
         counted = _recounted(self._counts(found), found)
-        return replace(counted, unsettled=found.ref in self._unsettled)
+        # It is settled by a flush, once its summary is noted too.
+        self._unsettled.setdefault(found.ref, 0)
+        return replace(counted, unsettled=True)
 
     def _counts(self, record: RunRecord) -> dict[str, int]:
         """Return the points of each writer, as the metric store has them."""

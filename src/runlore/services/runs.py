@@ -3,24 +3,42 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from runlore.core.json import JsonObject
-from runlore.core.metric import Kind
+from runlore.asking.check import check_column, check_condition
+from runlore.asking.parse import parse_columns, parse_filter, parse_sort
+from runlore.core.expression import Column, ColumnType, Condition, SortKey
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Kind, Value
 from runlore.core.run import RunRef, RunState
 from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
 from runlore.services.ingest import Change, Ingest
+from runlore.services.noting import mean_of
 from runlore.services.summary import summarise
 from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
-from runlore.store.runs import ProjectRecord, RunRecord, RunStore
+from runlore.store.runs import (
+    FIELDS,
+    Place,
+    ProjectRecord,
+    RunColumn,
+    RunGroups,
+    RunPage,
+    RunRecord,
+    RunStore,
+    RunValues,
+)
 
 MAX_PAGE = 1000
+MAX_GROUPS = 10_000
 MAX_ROWS = 10_000
+PAGE_TEXT = 8 * 1024 * 1024
+"""A page of runs or rows ends with the one that brings its texts to as many characters."""
 _REMEMBERED = 20_000
+_REMEMBERED_TEXT = 16 * 1024
+_VALUE_TEXT = 24
+_SOURCES = {"config": "config", "summary": "summary", "min": "summary", "max": "summary"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +58,7 @@ class RunViews:
 
     runs: list[RunView]
     total: int
-    next: int | None
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +127,74 @@ class Runs:
         *,
         search: str = "",
         state: RunState | None = None,
+        where: str = "",
+        sort: str = "",
         limit: int = 100,
-        before: int | None = None,
+        after: Place | None = None,
     ) -> RunViews:
-        """Return runs of a project, newest first."""
-        page = self._runs.page(
+        """Return runs of a project in the order asked for, newest first by themselves.
+
+        At most `limit`, fewer where they are long.
+
+        Raises:
+            NotFoundError: there is no such project.
+            ExpressionError: the filter or the order cannot be read or names what is not there.
+            UsageError: a regular expression is wrong or takes too long.
+        """
+        columns = self._list_columns(owner, project)
+        order = parse_sort(sort) if sort.strip() else ()
+        now_ns, condition = time.time_ns(), _condition(where, columns)
+        keys = [
+            SortKey(column=check_column(key.column, columns), is_falling=key.is_falling)
+            for key in order
+        ]
+
+        def ask(count: int) -> RunPage:
+            return self._runs.page(
+                owner,
+                project,
+                now_ns=now_ns,
+                search=search,
+                state=state,
+                where=condition,
+                sort=keys,
+                limit=count,
+                after=after,
+            )
+
+        page = ask(limit)
+        views = self._views(page.runs)
+        text = 0
+        for count, view in enumerate(views[:-1], 1):
+            text += _length(view.summary) + _length(view.record.config) + len(view.record.notes)
+            if text >= PAGE_TEXT:
+                shorter = ask(count)
+                return RunViews(runs=views[:count], total=page.total, next=shorter.next)
+        return RunViews(runs=views, total=page.total, next=page.next)
+
+    def groups(
+        self, owner: str, project: str, *, by: str, where: str = "", limit: int = 1000
+    ) -> RunGroups:
+        """Return runs counted by the values of columns.
+
+        Raises:
+            NotFoundError: there is no such project.
+            ExpressionError: a column or the filter cannot be read or names what is not there.
+            UsageError: a regular expression is wrong or takes too long.
+        """
+        columns = self._list_columns(owner, project)
+        return self._runs.groups(
             owner,
             project,
             now_ns=time.time_ns(),
-            search=search,
-            state=state,
+            by=[check_column(column, columns) for column in parse_columns(by)],
+            where=_condition(where, columns),
             limit=limit,
-            before=before,
         )
-        return RunViews(
-            runs=[self._view(record) for record in page.runs], total=page.total, next=page.next
-        )
+
+    def columns(self, owner: str, project: str) -> list[RunColumn]:
+        """Return the keys of config and summary of a project, sorted."""
+        return self._runs.columns(owner, project)
 
     def get(self, ref: RunRef) -> RunView:
         """Return a run, or raise NotFoundError or DeletedError."""
@@ -181,7 +251,7 @@ class Runs:
         limit: int,
         after: tuple[int, int] | None,
     ) -> Rows:
-        """Return merged rows of a run in the order of steps.
+        """Return merged rows of a run in the order of steps: at most `limit`, fewer of long ones.
 
         `after` is the `next` of the rows before.
         """
@@ -190,41 +260,58 @@ class Runs:
         if after is not None:
             start, skip = after
         rows: list[HistoryRow] = []
-        step, seen = None, 0
+        step, seen, text = None, 0, 0
         for row in self._metrics.rows(ref, keys=keys, start=start, stop=stop):
             if row.step != step:
                 step, seen = row.step, 0
-            if len(rows) == limit:
+            if len(rows) == limit or text >= PAGE_TEXT:
                 return Rows(rows=rows, next=(row.step, seen))
             seen += 1
             if after is not None and row.step == start and seen <= skip:
                 continue
             rows.append(row)
+            text += sum(map(_row_length, row.values.items()))
         return Rows(rows=rows, next=None)
 
+    def _list_columns(self, owner: str, project: str) -> "ListColumns":
+        return ListColumns(lambda only: self._runs.columns(owner, project, only=only))
+
     def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
-        before: int | None = None
+        after: Place | None = None
         while True:
             page = self._runs.page(
-                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, before=before
+                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, after=after
             )
             yield from page.runs
             if page.next is None:
                 return
-            before = page.next
+            after = page.next
 
-    def _view(self, stored: RunRecord) -> RunView:
+    def _views(self, stored: Sequence[RunRecord]) -> list[RunView]:
+        # A run is settled once its summary is noted; others are asked of the metric store.
+        settled = self._runs.noted([record.ref for record in stored if not record.unsettled])
+        return [self._view(record, settled.get(record.ref)) for record in stored]
+
+    def _view(self, stored: RunRecord, noted: RunValues | None = None) -> RunView:
         record = self._ingest.overlay(stored)
         state = record.state(time.time_ns())
         finished_ns: int | None = None
         if state != "running":
             finished_ns = record.end_ns or record.active_ns
+        if noted is not None:
+            return RunView(
+                record=record,
+                state=state,
+                finished_ns=finished_ns,
+                summary={**noted.values, **record.summary},
+                last_step=noted.last_step,
+            )
         keys = self._keys_of(record)
         summary = summarise(
             keys,
             record.definitions,
             record.summary,
-            mean=lambda key: self._mean(record.ref, key),
+            mean=lambda key: mean_of(self._metrics, record.ref, key),
         )
         return RunView(
             record=record,
@@ -248,6 +335,8 @@ class Runs:
                 self._keys.move_to_end(record.ref)
                 return known[1]
         keys = self._metrics.keys(record.ref)
+        if sum(len(key.last) for key in keys if isinstance(key.last, str)) > _REMEMBERED_TEXT:
+            return keys
         with self._lock:
             self._keys[record.ref] = (version, keys)
             self._keys.move_to_end(record.ref)
@@ -255,17 +344,52 @@ class Runs:
                 self._keys.popitem(last=False)
         return keys
 
-    def _mean(self, ref: RunRef, key: str) -> float:
-        """Average the finite numbers of a key."""
-        found = self._metrics.series([ref], [key], buckets=2)
-        if not found:
-            return float("nan")
-        series = found[0]
-        counts = series.count - series.nan - series.posinf - series.neginf
-        is_finite = counts > 0
-        if not is_finite.any():
-            return float("nan")
-        return float(np.average(series.mean[is_finite], weights=counts[is_finite]))
+
+class ListColumns:
+    """The columns of a project's list of runs, looked up as they are asked for."""
+
+    def __init__(self, read: Callable[[Collection[Column] | None], Sequence[RunColumn]]) -> None:
+        """`read` returns the columns named, or all."""
+        self._read = read
+
+    def type_of(self, column: Column) -> ColumnType | None:
+        """Tell what a column holds, None for one that is not there."""
+        if not column.source:
+            return FIELDS.get(column.key)
+        if column.source not in _SOURCES:
+            return None
+        indexed = Column(source=_SOURCES[column.source], key=column.key)
+        for found in self._read([indexed]):
+            if column.source != indexed.source:
+                return "number"
+            has_numbers = found.numbers + found.bools > 0
+            return "mixed" if has_numbers and found.texts else "number" if has_numbers else "text"
+        return None
+
+    def names(self) -> Iterator[str]:
+        """Name the columns as one would type them."""
+        yield from FIELDS
+        for found in self._read(None):
+            for source in (s for s, indexed in _SOURCES.items() if indexed == found.source):
+                yield str(Column(source=source, key=found.key))
+
+
+def _condition(text: str, columns: ListColumns) -> Condition | None:
+    return check_condition(parse_filter(text), columns) if text.strip() else None
+
+
+def _length(value: JsonValue) -> int:
+    """Tell about how many characters a document has as JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _length(one) for key, one in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else _VALUE_TEXT
+
+
+def _row_length(cell: tuple[str, Value]) -> int:
+    key, value = cell
+    return len(key) + (len(value) if isinstance(value, str) else _VALUE_TEXT)
 
 
 def _updated(record: RunRecord, update: RunUpdate) -> RunRecord:

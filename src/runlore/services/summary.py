@@ -22,14 +22,9 @@ def summarise(
     values of several kinds, the kind logged at the greatest step counts. `mean` is asked only
     for keys that are defined so.
     """
-    newest: dict[str, KeySummary] = {}
-    for key in keys:
-        known = newest.get(key.key)
-        if known is None or key.last_step > known.last_step:
-            newest[key.key] = key
     summary: JsonObject = {}
     several: JsonObject = {}
-    for name, key in newest.items():
+    for name, key in newest_kinds(keys).items():
         definition = definition_of(name, definitions)
         how = definition.get("summary")
         if definition.get("hidden") is True or how == "none":
@@ -42,6 +37,16 @@ def summarise(
         else:
             summary[name] = _value(key, how, goal, mean)
     return {**several, **summary, **by_hand}
+
+
+def newest_kinds(keys: Sequence[KeySummary]) -> dict[str, KeySummary]:
+    """Return by name, of each key, the kind that was logged at the greatest step."""
+    newest: dict[str, KeySummary] = {}
+    for key in keys:
+        known = newest.get(key.key)
+        if known is None or key.last_step > known.last_step:
+            newest[key.key] = key
+    return newest
 
 
 def definition_of(key: str, definitions: Sequence[JsonObject]) -> JsonObject:

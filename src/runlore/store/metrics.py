@@ -1,6 +1,6 @@
 """The seam of metric history: what every store of points keeps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,8 @@ from runlore.core.metric import Kind, Value
 from runlore.core.run import RunRef
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,47 @@ class HistoryRow:
     values: Mapping[str, Value]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanColumn:
+    """One key and kind in a batch of rows.
+
+    `values` are float64, bools as 0 and 1; of strings an array of objects. What stands where
+    `present` is false means nothing.
+    """
+
+    key: str
+    kind: Kind
+    values: Floats | NDArray[np.object_]
+    present: Flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanBatch:
+    """Some rows of a scan, as columns; `writers` are places in `Scan.writers`."""
+
+    steps: Ints
+    times_ns: Ints
+    writers: Ints
+    superseded: Flags
+    columns: Sequence[ScanColumn]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """All points of a run, a batch of columns at a time.
+
+    Attributes:
+        cells: every key and kind that may occur, by name.
+        batches: yields as they are asked for; none is empty.
+        close: lets go of the snapshot; as good as exhausting it, and may be called twice.
+    """
+
+    cells: Sequence[tuple[str, Kind]]
+    writers: Sequence[str]
+    batches: Iterator[ScanBatch]
+    close: Callable[[], None]
+
+
 class MetricStore(Protocol):
     """Points of all runs, readable as soon as `append` returns.
 
@@ -181,6 +224,17 @@ class MetricStore(Protocol):
         """Yield rows by step, then in the order in which their writers began, then as logged.
 
         With `keys`, only these, and only rows that hold one of them.
+        """
+        ...
+
+    def scan(self, run: RunRef, *, keys: Sequence[str] | None = None) -> Scan:
+        """Return all points of a run, superseded ones too, as columns.
+
+        A row is what one frame holds, with the frame's own time; where some of its points are
+        superseded and others are not, these are two rows, the superseded ones behind. Rows come
+        by step, then in the order in which their writers began, then as logged. With `keys`,
+        only these, and only rows that hold one of them. The snapshot is taken now; memory is
+        needed for a batch and what it is decoded from, however long the run.
         """
         ...
 

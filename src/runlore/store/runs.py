@@ -1,16 +1,58 @@
 """The seam of the catalog: what every store of projects and runs keeps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from runlore.core.json import JsonObject
+from runlore.core.expression import Column, ColumnType, Condition, SortKey
+from runlore.core.json import JsonObject, JsonValue
+from runlore.core.metric import Value
 from runlore.core.run import RunRef, RunState
 
 SILENCE_NS = 300 * 1_000_000_000
 """A run none of whose writers was heard of for this long has crashed."""
 
+FIELDS: Mapping[str, ColumnType] = {
+    "name": "text",
+    "id": "text",
+    "number": "number",
+    "state": "text",
+    "created_at": "time",
+    "active_at": "time",
+    "points": "number",
+    "tags": "tags",
+    "group": "text",
+    "job_type": "text",
+    "program": "text",
+    "host": "text",
+    "notes": "text",
+}
+"""The columns of the list of runs that every run has. Beside them stand `config.<key>`,
+`summary.<key>`, and of metrics `min.<key>` and `max.<key>`."""
+
 EndKind: TypeAlias = Literal["finish", "closed", "lost"]
+
+
+class Noted(NamedTuple):
+    """What a metric amounts to: its value in the summary, least and greatest finite number."""
+
+    value: Value
+    low: float | None
+    high: float | None
+
+
+class RunSummary(NamedTuple):
+    """What the metrics of a run amount to, and the greatest step that was logged."""
+
+    values: Mapping[str, Noted]
+    last_step: int | None
+
+
+class RunValues(NamedTuple):
+    """A `RunSummary` by its values alone."""
+
+    values: JsonObject
+    last_step: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +143,60 @@ class ProjectRecord:
     active_ns: int
 
 
+class SortValue(NamedTuple):
+    """What a run is sorted by: `rank` is 0 for a number, 1 for a text, 2 for nothing."""
+
+    rank: int
+    num: float
+    text: str
+
+
+class Place(NamedTuple):
+    """The place of a run in a sorted list, which stays the same while others come and go."""
+
+    values: tuple[SortValue, ...]
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
-    """Some runs of a project, how many match in all, and where the next page begins."""
+    """Some runs of a project, how many match in all, and the place of the last if more follow."""
 
     runs: list[RunRecord]
     total: int
-    next: int | None
+    next: Place | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunColumn:
+    """A key of runs, and how many have a number, a bool or a text under it."""
+
+    source: str
+    key: str
+    numbers: int
+    bools: int
+    texts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGroup:
+    """Runs that have the same values in some columns, and how many are in which state."""
+
+    values: tuple[JsonValue, ...]
+    states: Mapping[RunState, int]
+
+    @property
+    def runs(self) -> int:
+        """Count the runs."""
+        return sum(self.states.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGroups:
+    """Some groups, in the order of their values, and how many there are in all."""
+
+    groups: list[RunGroup]
+    total: int
 
 
 class RunStore(Protocol):
@@ -118,6 +207,8 @@ class RunStore(Protocol):
             and a power cut. All runs of one call share one commit, or none is changed.
         Atomicity: `change` reads and writes a run with nobody in between.
         Numbers: a new run gets the next number of its project; numbers are never used again.
+        Index: filters, orders, groups and columns speak of `run_entries` of each run, and tell
+            what the last `change` or `note` made of them, also after a crash.
         Tombstones: a deleted run is gone, and `change` leaves it so.
         Threads: any method may be called from any thread.
     """
@@ -146,6 +237,18 @@ class RunStore(Protocol):
         """
         ...
 
+    def note(self, summaries: Mapping[RunRef, Callable[[RunRecord], RunSummary | None]]) -> None:
+        """Note what the metrics of runs amount to, in place of what was noted before.
+
+        All runs of one call share one commit. A function may be called again; where it returns
+        None, what was noted stays. Runs that are not there are left out.
+        """
+        ...
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs, less those of which nothing was."""
+        ...
+
     def page(
         self,
         owner: str,
@@ -154,17 +257,49 @@ class RunStore(Protocol):
         now_ns: int,
         search: str = "",
         state: RunState | None = None,
+        where: Condition | None = None,
+        sort: Sequence[SortKey] = (),
         limit: int = 100,
-        before: int | None = None,
+        after: Place | None = None,
     ) -> RunPage:
-        """Return runs with the greatest numbers below `before`, falling.
+        """Return runs in the order asked for, then by falling number, that stand behind a place.
 
         `search` is a part of name, id or tag, whatever its case, or between two slashes a
-        regular expression that one of them holds.
+        regular expression that one of them holds. `where` and `sort` have been checked; `after`
+        is the `next` of a page in the same order.
 
         Raises:
             NotFoundError: there is no such project.
-            UsageError: the regular expression is wrong or takes too long.
+            UsageError: a regular expression is wrong or takes too long, or `after` belongs to
+                another order.
+        """
+        ...
+
+    def groups(
+        self,
+        owner: str,
+        project: str,
+        *,
+        now_ns: int,
+        by: Sequence[Column],
+        where: Condition | None = None,
+        limit: int = 1000,
+    ) -> RunGroups:
+        """Return runs counted by the values of columns, numbers first, what is missing last.
+
+        Raises:
+            NotFoundError: there is no such project.
+            UsageError: a regular expression is wrong or takes too long.
+        """
+        ...
+
+    def columns(
+        self, owner: str, project: str, *, only: Collection[Column] | None = None
+    ) -> list[RunColumn]:
+        """Return the keys of config and summary that runs have, sorted, or those named.
+
+        Raises:
+            NotFoundError: there is no such project.
         """
         ...
 

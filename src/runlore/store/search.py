@@ -1,16 +1,21 @@
 """Search by regular expression, in bounded time."""
 
+import re
 from collections.abc import Callable
+from math import prod
 from time import monotonic
 
 from runlore.errors import UsageError
 
 _SECONDS = 1.0
 _MAX_PATTERN = 512
+_MAX_REPEATS = 10_000
+_BRACES = re.compile(r"\{[^{}]*\}")
+_DIGITS = re.compile(r"\d+")
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a test of whether one line of a text holds a match, whatever its case.
+def matcher(pattern: str, *, is_search: bool) -> Callable[[str], bool]:
+    """Return a test of whether a text holds a match; in a search, one of its lines, in any case.
 
     All calls together may take a second: the pattern comes from outside, and some patterns
     take for ever.
@@ -22,16 +27,20 @@ def matcher(pattern: str) -> Callable[[str], bool]:
         raise UsageError(
             f"a regular expression may have {_MAX_PATTERN} characters, got {len(pattern)}"
         )
+    # Repeats in repeats are written out when a pattern is compiled, which no time-out ends.
+    if prod(map(_repeats, _BRACES.findall(pattern))) > _MAX_REPEATS:
+        raise UsageError(
+            f"the counts of repeats in a regular expression may multiply to {_MAX_REPEATS}, "
+            f"those of {pattern!r} are more; use smaller ones"
+        )
     # Loaded here, since it would slow every start for what few ask.
     import regex
 
     try:
-        compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE)
+        compiled = regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE if is_search else 0)
     except regex.error as error:
-        raise UsageError(
-            f"{pattern!r} is no regular expression: {error}; without the slashes it is searched "
-            "for as it stands"
-        ) from error
+        hint = "; without the slashes it is searched for as it stands" if is_search else ""
+        raise UsageError(f"{pattern!r} is no regular expression: {error}{hint}") from error
     left = _SECONDS
 
     def matches(text: str) -> bool:
@@ -47,3 +56,8 @@ def matcher(pattern: str) -> Callable[[str], bool]:
             left -= monotonic() - began
 
     return matches
+
+
+def _repeats(braces: str) -> int:
+    """Return the greatest number in braces, such as `{3,5}`; of other braces, 1."""
+    return max((int(digits[:9]) for digits in _DIGITS.findall(braces)), default=1) or 1

@@ -30,6 +30,7 @@ from runlore.testing.metric_contract import (
     steps_and_values,
 )
 from runlore.testing.metric_programs import ProgramContract
+from runlore.testing.metric_scans import ScanContract, scanned
 from runlore.testing.metrics import ReferenceMetricStore
 from runlore.testing.spools import (
     KEYS,
@@ -212,7 +213,9 @@ def _first_and_second(
     return first, second
 
 
-class MetricStoreContract(AppendContract, ReadContract, SupersedingContract, ProgramContract):
+class MetricStoreContract(
+    AppendContract, ReadContract, SupersedingContract, ProgramContract, ScanContract
+):
     """All of what a metric store keeps."""
 
 
@@ -382,6 +385,7 @@ class MetricStoreAgainstReference(StoreContract):
         assert comparable_rows(
             store.rows(run, keys=keys, start=start, stop=stop)
         ) == comparable_rows(reference.rows(run, keys=keys, start=start, stop=stop))
+        assert scanned(store, run, keys) == scanned(reference, run, keys)
 
 
 def _answers(store: MetricStore, call: Sequence[SpoolPiece]) -> list[object]:

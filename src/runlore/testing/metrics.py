@@ -8,13 +8,25 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runlore.core.axis import STEP, Axis
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value, kind_of
 from runlore.core.run import RunRef
 from runlore.errors import ConflictError, DamageError, DeletedError, UsageError
-from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored, XColumns
+from runlore.store.metrics import (
+    Floats,
+    HistoryRow,
+    KeySummary,
+    Scan,
+    ScanBatch,
+    ScanColumn,
+    Series,
+    SpoolPiece,
+    Stored,
+    XColumns,
+)
 from runlore.wire import spool
 
 _ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
@@ -31,6 +43,7 @@ class _Point:
     offset: int
     row: int
     row_time_ns: int
+    time_ns: int
 
 
 @dataclass(kw_only=True)
@@ -137,6 +150,26 @@ class ReferenceMetricStore:
             ]
         )
 
+    def scan(self, run: RunRef, *, keys: Sequence[str] | None = None) -> Scan:
+        """Return all points as columns, in one batch per row."""
+        rows: dict[tuple[int, str, int, bool], list[_Point]] = {}
+        with self._lock:
+            for point, is_live in self._all(run):
+                if keys is None or point.key in keys:
+                    place = (point.step, point.writer, point.offset, not is_live)
+                    rows.setdefault(place, []).append(point)
+        writers = sorted({place[1] for place in rows})
+        points = [point for of_row in rows.values() for point in of_row]
+        # A frame's live points may stand behind its superseded ones.
+        spans = {place[:3]: number for number, place in enumerate(rows)}
+        ordered = sorted(rows, key=lambda place: (spans[place[:3]], place[3]))
+        return Scan(
+            cells=sorted({(point.key, point.kind) for point in points}),
+            writers=writers,
+            batches=iter([_batch(rows[p], writers.index(p[1]), p[3]) for p in ordered]),
+            close=lambda: None,
+        )
+
     def rewind(self, run: RunRef, step: int) -> None:
         """Supersede what is stored behind a step."""
         with self._lock:
@@ -181,10 +214,14 @@ class ReferenceMetricStore:
 
     def _live(self, run: RunRef) -> list[_Point]:
         """Return the points that are not superseded, in the order of rows."""
+        return [point for point, is_live in self._all(run) if is_live]
+
+    def _all(self, run: RunRef) -> list[tuple[_Point, bool]]:
+        """Return all points in the order of rows, and whether they are not superseded."""
         kept = self._run(run)
         streams = {w: _decode(data, w) for w, data in kept.spools.items() if data}
         programs = _programs(streams)
-        live = []
+        found = []
         for writer, stream in streams.items():
             later = [
                 other
@@ -202,14 +239,34 @@ class ReferenceMetricStore:
                     for other in later
                     if any(p.key == point.key for p in other.points)
                 )
-                if not rewound and not superseded:
-                    live.append(point)
+                found.append((point, not rewound and not superseded))
 
-        def order(point: _Point) -> tuple[int, int, str, int]:
+        def order(one: tuple[_Point, bool]) -> tuple[int, int, str, int]:
+            point = one[0]
             began = _whole(streams[point.writer].header, "started_ns")
             return (point.step, began or 0, point.writer, point.row)
 
-        return sorted(live, key=order)
+        return sorted(found, key=order)
+
+
+def _batch(points: Sequence[_Point], writer: int, superseded: bool) -> ScanBatch:
+    def values(point: _Point) -> Floats | NDArray[np.object_]:
+        if isinstance(point.value, str):
+            return np.array([point.value], dtype=object)
+        return np.array([float(point.value)])
+
+    return ScanBatch(
+        steps=np.array([points[0].step]),
+        times_ns=np.array([points[0].time_ns]),
+        writers=np.array([writer]),
+        superseded=np.array([superseded]),
+        columns=[
+            ScanColumn(
+                key=point.key, kind=point.kind, values=values(point), present=np.array([True])
+            )
+            for point in points
+        ],
+    )
 
 
 def _decode(data: bytes, writer: str) -> _Stream:
@@ -249,6 +306,7 @@ def _decode(data: bytes, writer: str) -> _Stream:
                         offset=frame.offset,
                         row=row,
                         row_time_ns=row_time_ns,
+                        time_ns=decoded.time_ns,
                     )
                     for key, value in zip(decoded.keys, decoded.values, strict=True)
                 ]

@@ -3,21 +3,33 @@
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
+from runlore.core.expression import Column, Condition, SortKey
 from runlore.core.run import RunRef, RunState, run_ref
 from runlore.errors import DeletedError, NotFoundError, UsageError
+from runlore.store.run_entries import KINDS, EntryKind, group_value, run_entries
 from runlore.store.runs import (
     SILENCE_NS,
+    Noted,
+    Place,
     ProjectRecord,
+    RunColumn,
+    RunGroup,
+    RunGroups,
     RunPage,
     RunRecord,
     RunStore,
+    RunSummary,
+    RunValues,
+    SortValue,
     WriterRecord,
 )
+from runlore.testing.run_questions import Row, holds, is_behind, place_of, sorted_rows
 
 NOW_NS = 1_800_000_000_000_000_000
 
@@ -29,6 +41,7 @@ class ReferenceRunStore:
 
     def __init__(self) -> None:
         self._runs: dict[RunRef, RunRecord] = {}
+        self._noted: dict[RunRef, RunSummary] = {}
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
         self._deleted: set[RunRef] = set()
         self._lock = threading.RLock()  # one call at a time
@@ -61,6 +74,23 @@ class ReferenceRunStore:
                 raise NotFoundError(f"no run {ref}")
             return self._runs[ref]
 
+    def note(self, summaries: Mapping[RunRef, Callable[[RunRecord], RunSummary | None]]) -> None:
+        """Note what the metrics of runs amount to."""
+        with self._lock:
+            for ref, make in summaries.items():
+                summary = make(self._runs[ref]) if ref in self._runs else None
+                if summary is not None:
+                    self._noted[ref] = summary
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs."""
+        with self._lock:
+            found = {ref: self._noted[ref] for ref in refs if ref in self._noted}
+        return {
+            ref: RunValues({key: one.value for key, one in summary.values.items()}, summary[1])
+            for ref, summary in found.items()
+        }
+
     def page(
         self,
         owner: str,
@@ -69,19 +99,67 @@ class ReferenceRunStore:
         now_ns: int,
         search: str = "",
         state: RunState | None = None,
+        where: Condition | None = None,
+        sort: Sequence[SortKey] = (),
         limit: int = 100,
-        before: int | None = None,
+        after: Place | None = None,
     ) -> RunPage:
-        """Return runs with the greatest numbers below `before`, falling."""
+        """Return runs in the order asked for that stand behind a place."""
         found = [
-            run
-            for run in self._of(owner, project)
-            if state in (None, run.state(now_ns)) and _matches(run, search)
+            row
+            for row in self._rows(owner, project, now_ns, where)
+            if state in (None, row.record.state(now_ns)) and _matches(row.record, search)
         ]
-        rest = [run for run in found[::-1] if before is None or run.number < before]
-        runs = rest[:limit]
-        more = len(rest) > limit
-        return RunPage(runs=runs, total=len(found), next=runs[-1].number if more else None)
+        rest = [
+            row for row in sorted_rows(found, sort) if after is None or is_behind(row, sort, after)
+        ]
+        return RunPage(
+            runs=[row.record for row in rest[:limit]],
+            total=len(found),
+            next=place_of(rest[limit - 1], sort) if len(rest) > limit else None,
+        )
+
+    def groups(
+        self,
+        owner: str,
+        project: str,
+        *,
+        now_ns: int,
+        by: Sequence[Column],
+        where: Condition | None = None,
+        limit: int = 1000,
+    ) -> RunGroups:
+        """Return runs counted by the values of columns."""
+        together: dict[tuple[SortValue, ...], list[Row]] = {}
+        for row in self._rows(owner, project, now_ns, where):
+            at = tuple(row.sort_value(column) for column in by)
+            together.setdefault(at, []).append(row)
+        groups: list[RunGroup] = []
+        for at, rows in sorted(together.items()):
+            states = Counter(row.record.state(now_ns) for row in rows)
+            values = [
+                group_value(*value, kinds=_kinds(rows, column))
+                for value, column in zip(at, by, strict=True)
+            ]
+            groups.append(RunGroup(values=tuple(values), states=states))
+        return RunGroups(groups=groups[:limit], total=len(groups))
+
+    def columns(
+        self, owner: str, project: str, *, only: Collection[Column] | None = None
+    ) -> list[RunColumn]:
+        """Return the keys of config and summary that runs have, sorted, or those named."""
+        counts: dict[tuple[str, str], Counter[EntryKind]] = {}
+        for row in self._rows(owner, project, 0, None):
+            for source in ("config", "summary"):
+                for key, entry in row.entries[source].items():
+                    counts.setdefault((source, key), Counter())[entry.kind] += 1
+        return [
+            RunColumn(
+                source=source, key=key, numbers=n["number"], bools=n["bool"], texts=n["text"]
+            )
+            for (source, key), n in sorted(counts.items())
+            if only is None or Column(source=source, key=key) in only
+        ]
 
     def projects(self, *, now_ns: int) -> list[ProjectRecord]:
         """Return all projects."""
@@ -111,10 +189,19 @@ class ReferenceRunStore:
         """Remove a run and leave a tombstone."""
         with self._lock:
             self._runs.pop(ref, None)
+            self._noted.pop(ref, None)
             self._deleted.add(ref)
 
     def close(self) -> None:
         """Keep everything; there is nothing to let go of."""
+
+    def _rows(self, owner: str, project: str, now_ns: int, where: Condition | None) -> list[Row]:
+        nothing = RunSummary({}, None)
+        rows = [
+            Row(run, run_entries(run, self._noted.get(run.ref, nothing).values), now_ns)
+            for run in self._of(owner, project)
+        ]
+        return [row for row in rows if where is None or holds(row, where)]
 
     def _of(self, owner: str, project: str) -> list[RunRecord]:
         with self._lock:
@@ -122,6 +209,12 @@ class ReferenceRunStore:
                 raise NotFoundError(f"no project {owner}/{project}")
             runs = [run for run in self._runs.values() if run.ref[:2] == (owner, project)]
         return sorted(runs, key=lambda run: run.number)
+
+
+def _kinds(rows: Sequence[Row], column: Column) -> tuple[EntryKind, EntryKind]:
+    entries = [row.entry(column) for row in rows if column.source in ("config", "summary")]
+    places = [KINDS.index(entry.kind) for entry in entries if entry is not None]
+    return KINDS[min(places, default=0)], KINDS[max(places, default=0)]
 
 
 def _matches(run: RunRecord, search: str) -> bool:
@@ -154,6 +247,11 @@ def put(store: RunStore, *records: RunRecord) -> None:
         return replace(record, number=found.number) if found is not None else record
 
     store.change({r.ref: lambda found, r=r: make(r, found) for r in records})  # type: ignore[misc]
+
+
+def note(store: RunStore, summaries: Mapping[RunRef, Mapping[str, Noted]]) -> None:
+    """Note summaries as they are."""
+    store.note({ref: lambda _, s=s: RunSummary(s, 7) for ref, s in summaries.items()})  # type: ignore[misc]
 
 
 class RunStoreContract:
@@ -262,13 +360,13 @@ class RunStoreContract:
     def test_pages_follow_one_another_without_hole_or_repeat(self, store: RunStore) -> None:
         put(store, *(a_record(run_ref("local", "digits", f"r{n}")) for n in range(7)))
         found: list[str] = []
-        before: int | None = None
+        after: Place | None = None
         while True:
-            page = store.page("local", "digits", now_ns=NOW_NS, limit=3, before=before)
+            page = store.page("local", "digits", now_ns=NOW_NS, limit=3, after=after)
             found += [run.ref.run_id for run in page.runs]
             assert page.total == 7
-            before = page.next
-            if before is None:
+            after = page.next
+            if after is None:
                 break
         assert found == [f"r{n}" for n in reversed(range(7))]
 
@@ -311,7 +409,7 @@ class RunStoreContract:
         page = store.page("local", "digits", now_ns=NOW_NS, search="/r[0-3]$/", limit=2)
         assert ([run.ref.run_id for run in page.runs], page.total) == (["r3", "r2"], 4)
         page = store.page(
-            "local", "digits", now_ns=NOW_NS, search="/r[0-3]$/", limit=2, before=page.next
+            "local", "digits", now_ns=NOW_NS, search="/r[0-3]$/", limit=2, after=page.next
         )
         assert ([run.ref.run_id for run in page.runs], page.next) == (["r1", "r0"], None)
 

@@ -2,11 +2,16 @@
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from runlore.core.json import JsonValue
 
 MEDIA_TYPE = "application/vnd.runlore.series"
+MAX_BUCKETS = 10_000
+MAX_SERIES = 20_000
+"""Runs × keys in one request."""
+MAX_POINTS = 8_000_000
+"""Runs × keys × buckets in one request."""
 COLUMNS = (
     "step",
     "step_last",
@@ -20,15 +25,28 @@ COLUMNS = (
     "neginf",
 )
 
+GROUP_COLUMNS = (
+    "step",
+    "step_last",
+    "runs",
+    "mean",
+    "median",
+    "min",
+    "max",
+    "std",
+    "stderr",
+    "low",
+    "high",
+)
+X_COLUMNS = ("x_min", "x_max", "x_last")
+"""Behind the other columns of series and groups where an x axis other than the step was asked."""
+
 _HEAD = struct.Struct("<4sII4x")
 _VERSION = 1
 
 
-def encode_series(
-    series: Sequence[Mapping[str, JsonValue]], columns: Iterable[bytes | memoryview]
-) -> bytes:
-    """Encode the heads of all series and, in their order, each one's columns of bytes."""
-    text = json.dumps({"series": list(series), "columns": COLUMNS}, separators=(",", ":"))
-    header = text.encode()
-    header += b" " * (-(_HEAD.size + len(header)) % 8)
-    return b"".join([_HEAD.pack(b"RLSR", _VERSION, len(header)), header, *columns])
+def encode_series(header: Mapping[str, JsonValue], columns: Iterable[bytes | memoryview]) -> bytes:
+    """Encode the header and, in the order of its series and groups, their columns of bytes."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(_HEAD.size + len(text)) % 8)
+    return b"".join([_HEAD.pack(b"RLSR", _VERSION, len(text)), text, *columns])

@@ -28,10 +28,13 @@ def test_the_names_that_come_later_are_those_that_say_so(home: Path) -> None:
             getattr(runlore, name)
 
 
-def test_no_variable_of_wandb_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_wandbs_variables_only_the_key_is_read(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNLORE_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "other")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_PROJECT", "other")
     with runlore.init() as run:
         settings = run._origin.settings
-    assert (settings.api_key, settings.mode, run.project) == ("", "offline", "uncategorized")
+    assert (settings.api_key, settings.mode, run.project) == ("other", "offline", "uncategorized")

@@ -318,6 +318,31 @@ def test_a_signal_handler_that_raises_in_the_middle_of_a_log_loses_and_doubles_n
     assert set(kept) <= set(rows)
 
 
+@pytest.mark.parametrize("leave", ["raise SystemExit(3)", "return"])
+def test_a_signal_handler_that_finishes_the_run_in_the_middle_of_making_room_loses_nothing(
+    home: Path, tmp_path: Path, leave: str
+) -> None:
+    done = run_program(
+        "import os, signal, time, runlore\nfrom runlore.sdk import spool\n"
+        "run = runlore.init()\nmake = spool.make_segment\n"
+        f"def handle(*_):\n    run.finish(3)\n    {leave}\n"
+        "def make_slowly(path, size):\n"
+        "    spool.make_segment = make\n    signal.raise_signal(signal.SIGTERM)\n"
+        "    return make(path, size)\n"
+        "signal.signal(signal.SIGTERM, handle)\nspool.make_segment = make_slowly\n"
+        "began = time.monotonic()\n"
+        "for i in range(100_000):\n    run.log({'i': i})\n    if run.is_finished:\n"
+        "        break\nassert time.monotonic() - began < 15\nraise SystemExit(3)\n",
+        tmp_path,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "could not be kept" not in done.stderr
+    (found,) = ended(home, 1)
+    assert [step for step, _ in found.rows] == list(range(len(found.rows)))
+    assert len(found.rows) > 1000
+    assert [end["exit_code"] for end in found.of(spool.FINISH)] == [3]
+
+
 def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
     home: Path, tmp_path: Path, staging: Path
 ) -> None:

@@ -54,6 +54,7 @@ def online(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+DEEP = json.loads('{"a":' * 500 + "1" + "}" * 500)
 KNOWN = {
     "id": "r1",
     "name": "brave-otter",
@@ -126,3 +127,44 @@ def test_without_an_id_nobody_is_asked(online: Path) -> None:
     with a_server(500, b"", asked=asked) as url:
         runlore.init(settings={"url": url}).finish()
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"[" * 200_000),
+        (200, b"<html>hotel</html>"),
+        (200, b"[1]"),
+        (200, b'{"id": "other"}'),
+        (204, b""),
+    ],
+)
+def test_rubbish_is_told_in_one_line_and_the_run_begins(
+    online: Path, status: int, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with a_server(status, body) as url:
+        runlore.init(id="r1", settings={"url": url}).finish()
+    said = capfd.readouterr().err
+    assert f"runlore: expected run 'r1' from {url}, got {status}" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("last", ["41", True, -(10**30), 2**53 - 1, 10**400, 1.5, None])
+def test_a_last_step_that_none_can_follow_is_passed_over(online: Path, last: object) -> None:
+    with a_server(200, json.dumps({**KNOWN, "last_step": last}).encode()) as url:
+        run = runlore.init(id="r1", settings={"url": url})
+        run.log({"loss": 1.0})
+        run.finish()
+    assert run.step == 1
+
+
+@pytest.mark.parametrize("field", ["config", "tags", "notes", "name", "state"])
+@pytest.mark.parametrize("value", [None, 7, "text", [1, {}], {"a": [None]}, DEEP])
+def test_a_field_of_another_kind_stops_nothing(online: Path, field: str, value: object) -> None:
+    with a_server(200, json.dumps({**KNOWN, field: value}).encode()) as url:
+        run = runlore.init(id="r1", settings={"url": url})
+        assert isinstance(run.name, str)
+        assert all(isinstance(tag, str) for tag in run.tags)
+        assert run.notes is None or isinstance(run.notes, str)
+        assert isinstance(dict(run.config), dict)
+        run.finish()

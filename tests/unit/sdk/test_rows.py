@@ -91,6 +91,25 @@ def test_any_sequence_of_calls_is_read_back_exactly(
     assert all(same(a, b) for (_, a), (_, b) in zip(expected, found.rows, strict=True))
 
 
+@settings(deadline=None)
+@given(
+    order=st.lists(st.tuples(st.sampled_from("ab"), st.integers(-3, 6) | st.none()), max_size=30)
+)
+def test_the_summary_is_at_the_greatest_step_whatever_the_order(
+    tmp_path_factory: pytest.TempPathFactory, order: list[tuple[str, int | None]]
+) -> None:
+    rows = some_rows(tmp_path_factory.mktemp("rows"))
+    expected: dict[str, tuple[int, float]] = {}
+    for number, (key, step) in enumerate(order):
+        at = rows.step if step is None else step
+        rows.log({key: float(number)}, step, None)
+        if key not in expected or at >= expected[key][0]:
+            expected[key] = (at, float(number))
+    assert rows.last_values() == {key: value for key, (_, value) in expected.items()}
+    rows.close(None)
+    rows.release()
+
+
 def test_the_first_row_of_a_set_of_keys_is_loose_and_the_second_declares_the_set(
     tmp_path: Path,
 ) -> None:

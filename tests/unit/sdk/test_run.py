@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import pickle
+import pydoc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,38 @@ def test_the_summary_holds_what_was_logged_last_and_what_was_set_by_hand_wins(
         assert run.summary["acc"] == 0.75
 
     assert the_stream(home).of(spool.SUMMARY) == [{"acc": 0.75}]
+
+
+def test_the_summary_and_the_terminal_show_the_value_at_the_greatest_step(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runlore.init() as run:
+        for _ in range(3):
+            for step, loss in ((10, 1.0), (11, 2.0), (5, 3.0)):
+                run.log({"loss": loss}, step=step)
+                run.log({"loss": loss, "text": str(step)}, step=step)
+        assert dict(run.summary) == {"loss": 2.0, "text": "11"}
+        run.log({"late": 7})
+        run.log({"loss": 4.0})
+        assert run.summary["loss"] == 2.0
+        run.log({"loss": 5.0}, step=11)
+        run.log({"loss": 6.0})
+        assert dict(run.summary) == {"loss": 6.0, "text": "11", "late": 7.0}
+        run.log({"loss": 8.0}, step=3)
+    assert " 6" in capsys.readouterr().err.partition("loss")[2].splitlines()[0]
+    with runlore.init(mode="disabled") as run:
+        run.log({"loss": 1.0}, step=10)
+        run.log({"loss": 2.0}, step=5)
+        assert run.summary["loss"] == 1.0
+
+
+def test_the_first_line_shows_a_name_that_speaks_to_the_terminal_harmlessly(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runlore.init(name="\x1b[31mred\x1b[2J").finish()
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert "\ufffd[31mred" in err
 
 
 def test_every_change_inside_the_summary_is_written_by_its_top_level_key(home: Path) -> None:
@@ -372,11 +405,15 @@ def test_a_wrong_definition_says_what_was_expected(
 def test_login_gives_key_and_address_to_the_runs_that_follow(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runlore.sdk.start._process.login", {})
+    monkeypatch.setattr("runlore.sdk.logins._given", {})
     assert not runlore.login()
     assert runlore.login("k-1", host="http://127.0.0.1:9")
     with pytest.raises(UsageError, match="url must be like http"):
         runlore.login(host="example")
+    api = runlore.Api()
+    assert (api.url, api._link.key) == ("http://127.0.0.1:9", "k-1")
+    other = runlore.Api("http://127.0.0.1:8", "k-2")
+    assert (other.url, other._link.key) == ("http://127.0.0.1:8", "k-2")
     with runlore.init(mode="disabled") as run:
         settings = run._origin.settings
     assert (settings.api_key, settings.url) == ("k-1", "http://127.0.0.1:9")
@@ -548,7 +585,8 @@ def test_a_key_of_an_enumeration_is_the_same_key_as_its_text(home: Path) -> None
 
 
 def test_what_only_a_run_has_is_passed_over_by_those_who_look_at_the_module(home: Path) -> None:
-    assert not hasattr(runlore, "config")
-    assert "config" not in dict(inspect.getmembers(runlore))
+    assert not hasattr(runlore.config, "lr")
+    assert inspect.getmembers(runlore)
+    assert "config" in pydoc.render_doc(runlore)
     with runlore.init():
         assert hasattr(runlore, "config")

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from runlore.sdk.settle import KEEP_SECONDS, filesystem_of, remove_finished, spool_path
-from runlore.sdk.staging import Target
+from runlore.sdk.settle import (
+    KEEP_SECONDS,
+    Settler,
+    filesystem_of,
+    remove_finished,
+    spool_path,
+)
+from runlore.sdk.staging import Stream, Target
+from runlore.testing.staged_writer import StagedWriter, a_tree
+from runlore.wire import spool
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0
@@ -68,3 +76,20 @@ def test_a_spool_is_removed_a_day_after_a_server_had_it_whole(
         os.utime(file, (at, at))
     remove_finished(a_target(tmp_path))
     assert (path.exists(), ack.exists()) == (is_kept, is_kept)
+
+
+def test_what_somebody_else_appends_to_a_spool_does_not_stay_in_it(tmp_path: Path) -> None:
+    (tmp_path / "staging").mkdir()
+    writer = StagedWriter(a_tree(tmp_path / "staging"), url="http://127.0.0.1:1", home=tmp_path)
+    stream, settler = Stream(str(writer.folder)), Settler()
+    for step in range(20):
+        writer.log({"loss": step}, step)
+        stream.staged.scan()
+        settler.attend(stream)
+        assert stream.settled == writer.tail == writer.path.stat().st_size
+        if step == 10:
+            with writer.path.open("ab") as file:
+                file.write(b"x" * 30)
+    rows = list(spool.whole_frames(writer.path.read_bytes(), offset=0))
+    assert rows[-1].end == writer.tail
+    assert len(rows) == 22

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runlore.sdk.staging import Staged, cut, lost_payload, segment_name
@@ -32,6 +32,7 @@ def stage(folder: Path, frames: list[bytes], room: int) -> bytes:
     return b"".join(frames)
 
 
+@settings(deadline=None)
 @given(payloads, st.integers(20, 200), st.integers(1, 300))
 def test_a_staged_stream_is_read_back_in_pieces_of_whole_frames(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], room: int, limit: int

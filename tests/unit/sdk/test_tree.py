@@ -67,7 +67,7 @@ def test_nobody_listens_to_a_wake_without_a_sender(tmp_path: Path) -> None:
 def test_a_damaged_ack_counts_as_none_or_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "ack").write_text(content)
     ack = tree.read_ack(str(tmp_path))
-    assert ack is None or ack == tree.Ack(0, 0, 0, None, None)
+    assert ack is None or ack == tree.Ack(0, 0, 0, None, None, False, False, False)
 
 
 def test_made_up_names_and_ids_have_their_shape() -> None:

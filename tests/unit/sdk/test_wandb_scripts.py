@@ -65,11 +65,11 @@ def test_unknown_arguments_of_other_doors_are_named_once(
     with wandb.init() as run:
         wandb.define_metric("loss", summary="min", overwrite=True)
         run.define_metric("acc", overwrite=True)
-        wandb.finish(quiet=True)
+        wandb.finish(sync=True)
     said = capsys.readouterr().err
     assert said.count("login() has no use for relogin; ignored") == 1
     assert said.count("define_metric() has no use for overwrite; ignored") == 1
-    assert said.count("finish() has no use for quiet; ignored") == 1
+    assert said.count("finish() has no use for sync; ignored") == 1
 
 
 def test_config_update_takes_its_second_argument_by_position(home: Path) -> None:
@@ -114,3 +114,63 @@ def test_several_summaries_are_asked_for_with_commas(home: Path) -> None:
         run.define_metric("loss", summary="min, max,min")
     (found,) = settled(home)
     assert found.of(spool.DEFINE) == [{"metric": "loss", "summary": "min,max"}]
+
+
+def test_a_config_that_is_set_as_a_whole_updates_the_config(home: Path) -> None:
+    for _ in range(2):
+        with wandb.init() as run:
+            wandb.config = {"lr": 0.1}  # type: ignore[assignment]
+            run.config = argparse.Namespace(layers=[1, [2]])
+            run.config["layers"].append(3)
+            run.config["layers"][1].append(4)
+            wandb.summary = {"note": "good"}  # type: ignore[assignment]
+            assert wandb.config is run.config
+            assert dict(run.config) == {"lr": 0.1, "layers": [1, [2, 4], 3]}
+            assert run.summary["note"] == "good"
+    found, _ = settled(home)
+    merged: dict[str, object] = {}
+    for change in found.of(spool.CONFIG):
+        merged.update(change)
+    assert merged == {"lr": 0.1, "layers": [1, [2, 4], 3]}
+
+
+def test_a_config_without_a_run_is_no_place_for_values() -> None:
+    with pytest.raises(UsageError, match="config needs a run"):
+        wandb.config = {"lr": 0.1}  # type: ignore[assignment]
+    assert "config" not in vars(wandb)
+
+
+def test_everything_may_be_imported_before_there_is_a_run(home: Path) -> None:
+    names: dict[str, object] = {}
+    exec("from runlore import *", names)
+    assert repr(names["config"]) == "<the config of no run yet>"
+    code = """
+with init(config={"lr": 0.1}) as one:
+    assert (config.lr, config["lr"], len(config), list(config)) == (0.1, 0.1, 1, ["lr"])
+    config.update({"size": 3})
+    config.depth = 2
+    config["width"] = 4
+    assert {**config} == dict(one.config) == {"lr": 0.1, "size": 3, "depth": 2, "width": 4}
+    assert "lr" in config and repr(config) == repr(one.config)
+    log({"loss": 1.0})
+    assert summary["loss"] == 1.0
+"""
+    exec(code, names)
+
+
+def test_attributes_of_a_run_that_scripts_read(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = wandb.init(group="g", job_type="train")
+    assert (run.group, run.job_type, run.offline, run.get_url()) == ("g", "train", True, None)
+    assert run.start_time > 1e9
+    metric = run.define_metric("eval/*", step_metric="epoch", summary="copy")
+    assert (metric.name, metric.step_metric, metric.summary) == ("eval/*", "epoch", "last")
+    capsys.readouterr()
+    run.finish(quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_root_of_all_errors_is_at_hand() -> None:
+    with pytest.raises(wandb.Error, match="project must be 1 to 128"):
+        wandb.init(project="no/such name")

@@ -24,4 +24,4 @@ def test_the_start_loads_no_library_that_only_later_requests_need() -> None:
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert {"litestar", "sqlalchemy", "numpy"} <= loaded
-    assert loaded & {"pydantic", "typer", "regex", "rich", "jinja2", "httpx"} == set()
+    assert loaded & {"pydantic", "typer", "regex", "rich", "jinja2", "httpx", "pyarrow"} == set()

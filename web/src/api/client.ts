@@ -1,4 +1,5 @@
 /** Calls to `/api/v1`; a failure becomes an ApiError that says what to do. */
+import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
 import type { MetricKey, Project, Run, RunPage, Series } from "./nouns";
 
@@ -100,7 +101,7 @@ async function get<T>(path: string): Promise<T> {
 async function request(path: string, init: RequestInit): Promise<Response> {
   let answer: Response;
   try {
-    answer = await fetch(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    answer = await fetch(`${PREFIX}${path}`, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch {
     throw new ApiError(0, "The server does not answer. Start it again with 'runlore serve'.");
   }

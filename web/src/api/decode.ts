@@ -1,5 +1,5 @@
 /** From bytes to nouns: the one place where the page trusts what the server says. */
-import type { JsonValue } from "../lib/flatten";
+import { isObject, type JsonValue } from "../lib/flatten";
 import { COLUMNS, type Change, type Columns, type Series } from "./nouns";
 
 const MAGIC = 0x5253_4c52; // "RLSR", little-endian
@@ -21,15 +21,33 @@ interface SeriesHeader {
   readonly columns: readonly string[];
 }
 
-/** Reads JSON, in which a number that JSON cannot hold stands as `{"$number": "NaN"}`. */
+/**
+ * Reads JSON, in which a number that JSON cannot hold stands as `{"$number": "NaN"}`.
+ *
+ * A user's object whose only key begins with `$` stands as `{"$document": {…}}`, and is none of these.
+ */
 export function decodeJson<T>(text: string): T {
-  return JSON.parse(text, (_key, value: JsonValue) => {
-    if (typeof value === "object" && value !== null && "$number" in value) {
-      const name = value["$number"];
-      return (typeof name === "string" ? NUMBERS[name] : undefined) ?? value;
-    }
-    return value;
-  }) as T;
+  return decodeValue(JSON.parse(text) as JsonValue) as T;
+}
+
+function decodeValue(value: JsonValue): JsonValue {
+  if (typeof value !== "object" || value === null) return value;
+  if (isArray(value)) return value.map(decodeValue);
+  const names = Object.keys(value);
+  if (names.length === 1) {
+    const { $number: name, $document: document } = value;
+    if (typeof name === "string") return NUMBERS[name] ?? value;
+    if (document !== undefined && isObject(document)) return decodeEach(document);
+  }
+  return decodeEach(value);
+}
+
+function decodeEach(value: { readonly [key: string]: JsonValue }): JsonValue {
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, decodeValue(one)]));
+}
+
+function isArray(value: JsonValue): value is readonly JsonValue[] {
+  return Array.isArray(value);
 }
 
 export interface Problem {

@@ -1,8 +1,9 @@
 /** One reader of the live stream, which tells all of its listeners and reconnects for ever. */
+import { PREFIX } from "../lib/prefix";
 import { decodeChanges } from "./decode";
 import type { Change } from "./nouns";
 
-const LIVE_PATH = "/api/v1/live";
+const LIVE_PATH = `${PREFIX}/api/v1/live`;
 /** The server says something every 15 seconds; silence of twice that is a dead connection. */
 const SILENCE_MS = 35_000;
 const FIRST_RETRY_MS = 250;

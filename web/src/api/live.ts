@@ -5,33 +5,20 @@ import type { Change } from "./nouns";
 
 export interface LiveListener {
   readonly onChanges?: (changes: readonly Change[]) => void;
+  /** The stream stands for the first time: what was asked for before may have grown unheard. */
+  readonly onFirst?: () => void;
   /** The stream is back after an absence: ask again for what is shown. */
   readonly onReturn?: () => void;
   readonly onState?: (away: boolean) => void;
 }
 
-/** How long a page waits for the stream before it asks for what it shows. */
-const PATIENCE_MS = 500;
-
 export class Live {
-  /**
-   * When the stream stands, or is known not to: what is asked for before may grow unheard.
-   *
-   * A page that was too impatient asks again once the stream stands.
-   */
-  readonly settled: Promise<void>;
-  #settle: () => void = () => undefined;
   readonly #listeners = new Set<LiveListener>();
   #away = false;
   #wasAway = false;
-  #isOpen = false;
+  #hasOpened = false;
 
   constructor() {
-    this.settled = new Promise((resolve) => { this.#settle = resolve; });
-    setTimeout(() => {
-      this.#wasAway ||= !this.#isOpen;
-      this.#settle();
-    }, PATIENCE_MS);
     if ("SharedWorker" in globalThis) {
       const worker = new SharedWorker(new URL("./live.worker.ts", import.meta.url), {
         type: "module",
@@ -60,24 +47,28 @@ export class Live {
     return () => { this.#listeners.delete(listener); };
   }
 
+  /** Tells of changes that the stream could not, as it did not stand yet. */
+  tell(changes: readonly Change[]): void {
+    for (const listener of this.#listeners) listener.onChanges?.(changes);
+  }
+
   #take(signal: Signal): void {
     switch (signal.kind) {
       case "changes":
-        for (const listener of this.#listeners) listener.onChanges?.(signal.changes);
+        this.tell(signal.changes);
         return;
       case "away":
         this.#wasAway = true;
-        this.#isOpen = false;
-        this.#settle();
         this.#setAway(true);
         return;
       case "open":
-        this.#isOpen = true;
-        this.#settle();
         this.#setAway(false);
-        if (!this.#wasAway) return;
+        for (const listener of this.#listeners) {
+          if (this.#wasAway) listener.onReturn?.();
+          else if (!this.#hasOpened) listener.onFirst?.();
+        }
+        this.#hasOpened = true;
         this.#wasAway = false;
-        for (const listener of this.#listeners) listener.onReturn?.();
         return;
     }
   }

@@ -11,7 +11,7 @@ import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
 import { deleteRun, getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
 import type { Live } from "./live";
-import type { Change, MetricKey, Run } from "./nouns";
+import type { Change, MetricKey, Run, RunPage } from "./nouns";
 import { SeriesStore } from "./series";
 
 const RUNS_PER_PAGE = 200;
@@ -131,7 +131,8 @@ export function followLive(client: QueryClient, live: Live): () => void {
   const refresh = new Refresher(client);
   const seen = new Set<string>();
   return live.listen({
-    onReturn: () => { void client.invalidateQueries(); },
+    onFirst: () => { void catchUp(client, live); },
+    onReturn: () => { void renew(client, {}); },
     onChanges: (changes) => {
       for (const change of changes) {
         const name = `${change.owner}/${change.project}/${change.run}`;
@@ -140,6 +141,28 @@ export function followLive(client: QueryClient, live: Live): () => void {
       }
     },
   });
+}
+
+/**
+ * Asks again for what was asked for before the stream stood, and tells of the runs that have
+ * grown since: of all others the series are those that the server has.
+ */
+async function catchUp(client: QueryClient, live: Live): Promise<void> {
+  const before = knownRuns(client);
+  await renew(client, {});
+  const grown = [...knownRuns(client)].flatMap(([name, run]) => {
+    const points = before.get(name)?.points;
+    const { owner, project, id } = run;
+    return points === undefined || points === run.points ? [] : [{ owner, project, run: id, what: ["points" as const] }];
+  });
+  if (grown.length > 0) live.tell(grown);
+}
+
+function knownRuns(client: QueryClient): Map<string, Run> {
+  const pages = client.getQueriesData<{ readonly pages: readonly RunPage[] }>({ queryKey: ["runs"] });
+  const listed = pages.flatMap(([, data]) => data?.pages.flatMap((page) => page.runs) ?? []);
+  const opened = client.getQueriesData<Run>({ queryKey: ["run"] }).flatMap(([, run]) => run ?? []);
+  return new Map([...listed, ...opened].map((run) => [`${run.owner}/${run.project}/${run.id}`, run]));
 }
 
 function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isFirst: boolean): void {
@@ -178,10 +201,28 @@ class Refresher {
     const timer = setTimeout(() => {
       this.#planned.delete(name);
       this.#last.set(name, performance.now());
-      void this.#client.invalidateQueries({ queryKey });
+      void renew(this.#client, { queryKey });
     }, at - now);
     this.#planned.set(name, { at, timer });
   }
+}
+
+/**
+ * Asks again for what is shown.
+ *
+ * An invalidation joins a first answer that is on its way, which may be older than the change:
+ * such a question is asked once more when that answer is there.
+ */
+export async function renew(client: QueryClient, filter: { readonly queryKey?: QueryKey }): Promise<void> {
+  const first = client.getQueryCache().findAll({ ...filter, fetchStatus: "fetching" }).filter((query) => query.state.data === undefined);
+  const renewed = client.invalidateQueries(filter);
+  await Promise.all(
+    first.map(async (query) => {
+      await query.promise?.catch(() => undefined);
+      await client.invalidateQueries({ queryKey: query.queryKey, exact: true });
+    }),
+  );
+  await renewed;
 }
 
 function noCursor(): string | null {

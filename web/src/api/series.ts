@@ -20,6 +20,8 @@ interface Entry {
   readonly key: string;
   readonly run: string;
   series: Series | null;
+  /** The last answer that was of all steps: the best there is where `series` does not reach. */
+  whole: Series | null;
   /** What `series` answers; another wish makes it stale. */
   askedFor: string;
   stale: boolean;
@@ -81,10 +83,13 @@ export class SeriesStore {
   }
 
   /** What is known now, perhaps of an older range or size: an old picture is better than none. */
-  read(key: string, run: string, buckets: number): Series | null {
+  read(key: string, run: string, buckets: number, range: StepRange): Series | null {
     const sizes = this.#entries.get(key)?.get(run);
     const best = sizes?.get(buckets);
-    if (best !== undefined && best.askedFor !== "") return best.series;
+    if (best !== undefined && best.askedFor !== "") {
+      const isFit = best.askedFor === signature({ buckets, range }) || covers(best.series, range);
+      return isFit ? best.series : (best.whole ?? best.series);
+    }
     for (const entry of sizes?.values() ?? []) if (entry.series !== null) return entry.series;
     return null;
   }
@@ -152,12 +157,15 @@ export class SeriesStore {
       const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, ...range });
       for (const cell of batch.cells) {
         cell.series = null;
+        if (wish.range === null) cell.whole = null;
         cell.askedFor = asked;
       }
       const found = new Map(batch.cells.map((cell) => [`${cell.run}\n${cell.key}`, cell]));
       for (const series of answer) {
         const cell = found.get(`${series.run}\n${series.key}`);
-        if (cell !== undefined) cell.series = series;
+        if (cell === undefined) continue;
+        cell.series = series;
+        if (wish.range === null) cell.whole = series;
       }
       for (const other of touched) {
         other.onFault(null);
@@ -192,7 +200,7 @@ export class SeriesStore {
 
   #entry({ key, buckets }: SeriesWish, run: string): Entry {
     const sizes = madeIn(madeIn(this.#entries, key, () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
-    return madeIn(sizes, buckets, () => ({ key, run, series: null, askedFor: "", stale: true }));
+    return madeIn(sizes, buckets, () => ({ key, run, series: null, whole: null, askedFor: "", stale: true }));
   }
 }
 
@@ -217,7 +225,14 @@ function madeIn<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return made;
 }
 
-function signature(wish: SeriesWish): string {
+/** Whether a series of some range holds steps of all of another one; all steps are more than any. */
+function covers(series: Series | null, range: StepRange): boolean {
+  if (series === null || range === null) return false;
+  const { step, step_last: last } = series.columns;
+  return (step[0] ?? Number.POSITIVE_INFINITY) <= range.start && (last.at(-1) ?? Number.NEGATIVE_INFINITY) >= range.stop - 1;
+}
+
+function signature(wish: Pick<SeriesWish, "buckets" | "range">): string {
   const range = wish.range === null ? "all" : `${String(wish.range.start)}:${String(wish.range.stop)}`;
   return `${String(wish.buckets)}@${range}`;
 }

@@ -33,11 +33,12 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const [crosshair] = useState(() => new Crosshair());
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
   const shown = useShownRuns(all, view);
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = runs;
-  const isShort = hasNextPage && !isFetchingNextPage && all.length < view.most + view.hidden.length;
+  const { hasNextPage, isFetching, dataUpdatedAt, fetchNextPage } = runs;
+  const isShort = hasNextPage && !isFetching && all.length < view.most + view.hidden.length;
   useEffect(() => {
     if (isShort) void fetchNextPage();
-  }, [isShort, fetchNextPage]);
+    // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
+  }, [isShort, dataUpdatedAt, fetchNextPage]);
   const charted = useMemo(
     () => keys.data && chartedKeys(numberKeys(keys.data), all.map((run) => run.definitions)),
     [keys.data, all],

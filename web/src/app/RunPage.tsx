@@ -6,11 +6,13 @@ import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
 import { chartedKeys } from "../features/panels/sections";
-import { colorOf } from "../features/runs/colors";
+import { colorOf, dashOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
 import { Notice, useIsDark } from "../ui/parts";
 import { useView } from "./useView";
+
+const UNBROKEN: readonly number[] = [];
 
 interface RunPageProps {
   readonly owner: string;
@@ -27,8 +29,9 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const [crosshair] = useState(() => new Crosshair());
   const isDark = useIsDark();
   const color = run.data === undefined ? "" : colorOf(run.data, isDark);
+  const dash = run.data === undefined ? UNBROKEN : dashOf(run.data);
   const name = run.data?.name ?? "";
-  const runs = useMemo(() => [{ id, name, color, dash: [] }], [id, name, color]);
+  const runs = useMemo(() => [{ id, name, color, dash }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
   const own = useRunKeys(owner, project, id, keys.data);
   const charted = useMemo(

@@ -10,6 +10,7 @@ import { createRoot } from "react-dom/client";
 import { ApiError } from "../api/client";
 import { Live } from "../api/live";
 import { followLive, LiveProvider } from "../api/queries";
+import { PREFIX } from "../lib/prefix";
 import { CommandProvider } from "../ui/commands";
 import { router } from "./router";
 
@@ -27,16 +28,17 @@ const client = new QueryClient({
 const live = new Live();
 followLive(client, live);
 
+// Whoever comes past the proxy, on the server's own machine, goes on below its prefix too.
+if (!`${location.pathname}/`.startsWith(`${PREFIX}/`)) location.replace(PREFIX + location.pathname + location.search);
+
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");
-void live.settled.then(() => {
-  createRoot(root).render(
-    <QueryClientProvider client={client}>
-      <LiveProvider value={live}>
-        <CommandProvider>
-          <RouterProvider router={router} />
-        </CommandProvider>
-      </LiveProvider>
-    </QueryClientProvider>,
-  );
-});
+createRoot(root).render(
+  <QueryClientProvider client={client}>
+    <LiveProvider value={live}>
+      <CommandProvider>
+        <RouterProvider router={router} />
+      </CommandProvider>
+    </LiveProvider>
+  </QueryClientProvider>,
+);

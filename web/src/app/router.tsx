@@ -1,6 +1,7 @@
 /** The paths of the page. View state stays text in the URL, readable and short. */
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
 
+import { PREFIX } from "../lib/prefix";
 import type { Params } from "../lib/view";
 import { HomePage } from "./HomePage";
 import { ProjectPage } from "./ProjectPage";
@@ -32,6 +33,7 @@ const runRoute = createRoute({
 });
 
 export const router = createRouter({
+  basepath: PREFIX === "" ? "/" : PREFIX,
   routeTree: rootRoute.addChildren([homeRoute, projectRoute, runRoute]),
   parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
   stringifySearch: (search) => {

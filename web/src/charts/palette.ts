@@ -20,6 +20,18 @@ export function runDash(number: number): readonly number[] {
   return DASHES[Math.floor(Math.max(0, number - 1) / LIGHT.length) % DASHES.length] ?? [];
 }
 
+/** The stroke of a run as the ground of a small element, for legends. */
+export function strokeGround(color: string, dash: readonly number[]): string {
+  if (dash.length === 0) return color;
+  let at = 0;
+  const stops = dash.map((length, index) => {
+    const from = at;
+    at += length;
+    return `${index % 2 === 0 ? color : "transparent"} ${String(from)}px ${String(at)}px`;
+  });
+  return `repeating-linear-gradient(90deg, ${stops.join(", ")})`;
+}
+
 /** The colour of the run that came `number`-th in its project. */
 export function runColor(number: number, isDark: boolean): string {
   const palette = isDark ? DARK : LIGHT;

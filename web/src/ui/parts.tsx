@@ -2,6 +2,7 @@
 import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { exactTime, formatAgo, formatNumber, fullNumber } from "../lib/format";
+import { headAndTail, readable } from "../lib/readable";
 
 const COPIED_MS = 1_500;
 const TICK_MS = 10_000;
@@ -42,6 +43,26 @@ export function Num({ value }: { readonly value: number }) {
     <span className="num" title={fullNumber(value)}>
       {formatNumber(value)}
     </span>
+  );
+}
+
+/** A name that may hold anything; read from where it begins, whatever stands around it. */
+export function Readable({ text }: { readonly text: string }) {
+  return (
+    <bdi>
+      {readable(text).map((piece, index) => (piece.isOdd ? <i key={index} className="odd">{piece.text}</i> : piece.text))}
+    </bdi>
+  );
+}
+
+/** A name that gives up its middle where there is no room. */
+export function LongName({ text }: { readonly text: string }) {
+  const [head, tail] = headAndTail(text);
+  return (
+    <>
+      <span className="name-head"><Readable text={head} /></span>
+      {tail !== "" && <span className="name-tail"><Readable text={tail} /></span>}
+    </>
   );
 }
 

@@ -28,10 +28,11 @@ async def log_in(
     """Set the cookie that carries the key, and go to the first page."""
     if not access.admits(key):
         if "text/html" in request.headers.get("accept", ""):
-            body = login_page(is_wrong=True)
+            body = login_page("login", is_wrong=True)
             return Response(body, status_code=403, media_type="text/html", headers=SECURITY)
         raise AccessError("this key is not the server's; 'runlore serve' tells where it is kept")
-    answer = Redirect("/", status_code=303)
+    # Relative, for there may be a prefix before this path that only the browser knows.
+    answer = Redirect("./", status_code=303)
     if not access.is_open:
         answer.set_cookie(
             COOKIE,

@@ -10,7 +10,7 @@ from litestar.params import Parameter
 from runlore.core.run import run_ref
 from runlore.errors import UsageError
 from runlore.server.backend import Backend
-from runlore.server.nouns import History, Row, at, plain
+from runlore.server.nouns import History, Row, at, shown_object
 from runlore.services.runs import MAX_ROWS
 from runlore.store.metrics import HistoryRow
 
@@ -44,8 +44,7 @@ async def read_history(
 
 
 def _row(row: HistoryRow) -> Row:
-    values = {key: plain(value) for key, value in row.values.items()}
-    return Row(step=row.step, time=at(row.time_ns), values=values)
+    return Row(step=row.step, time=at(row.time_ns), values=shown_object(dict(row.values)))
 
 
 def _place(cursor: str | None) -> tuple[int, int] | None:

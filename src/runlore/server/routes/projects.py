@@ -4,9 +4,20 @@ from asyncio import to_thread
 
 from litestar import get
 
+from runlore.core.expression import Column
 from runlore.core.run import checked_name, checked_owner
 from runlore.server.backend import Backend
-from runlore.server.nouns import Key, Keys, Project, Projects, a_project, shown
+from runlore.server.nouns import (
+    Key,
+    Keys,
+    Project,
+    Projects,
+    RunColumn,
+    RunColumns,
+    a_project,
+    shown,
+)
+from runlore.store import runs as store
 
 _PROJECT = "/api/v1/projects/{owner:str}/{project:str}"
 
@@ -33,3 +44,23 @@ async def list_keys(backend: Backend, owner: str, project: str) -> Keys:
     checked_name(project, "project")
     found = await to_thread(backend.runs.project_keys, owner, project)
     return Keys(keys=[Key(key=shown(one.key), kind=one.kind, runs=one.runs) for one in found])
+
+
+@get(f"{_PROJECT}/columns")
+async def list_columns(backend: Backend, owner: str, project: str) -> RunColumns:
+    """Return the keys of config and summary that runs have, and how many have which kind."""
+    checked_owner(owner)
+    checked_name(project, "project")
+    found = await to_thread(backend.runs.columns, owner, project)
+    return RunColumns(columns=[_column(one) for one in found])
+
+
+def _column(found: store.RunColumn) -> RunColumn:
+    kinds = {"number": found.numbers, "bool": found.bools, "text": found.texts}
+    return RunColumn(
+        column=str(Column(source=found.source, key=found.key)),
+        source=found.source,
+        key=found.key,
+        runs=sum(kinds.values()),
+        kinds={kind: count for kind, count in kinds.items() if count},
+    )

@@ -1,26 +1,38 @@
 """Runs: list, get, update and delete them."""
 
+import json
 import re
 from asyncio import to_thread
-from typing import Annotated, get_args
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated
 
+import msgspec
 from litestar import delete, get, patch
 from litestar.params import Parameter
 from msgspec import UNSET, UnsetType
 
 from runlore.core.json import JsonObject
-from runlore.core.run import RunState, checked_name, checked_owner, run_ref
+from runlore.core.run import RUN_STATES, RunState, checked_name, checked_owner, run_ref
 from runlore.errors import UsageError
 from runlore.server.backend import Backend
-from runlore.server.nouns import Deleted, Run, RunList, RunPatch, a_run, unplain
-from runlore.services.runs import MAX_PAGE, RunUpdate
+from runlore.server.nouns import (
+    Deleted,
+    Run,
+    RunGroup,
+    RunGroupList,
+    RunList,
+    RunPatch,
+    a_run,
+)
+from runlore.services.runs import MAX_GROUPS, MAX_PAGE, RunUpdate
+from runlore.store.runs import Place
+from runlore.wire.document import plain, unplain_object
 
 _RUNS = "/api/v1/projects/{owner:str}/{project:str}/runs"
 _RUN = f"{_RUNS}/{{run:str}}"
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}\Z")
 _MAX_NAME = 256
 _MAX_TAGS = 100
-_STATES: tuple[RunState, ...] = get_args(RunState)
 
 
 @get(_RUNS)
@@ -32,25 +44,68 @@ async def list_runs(
         str, Parameter(description="part of name, id or tag, or /a regular expression/")
     ] = "",
     in_state: Annotated[
-        str | None, Parameter(query="state", schema_extra={"enum": [*_STATES]})
+        str | None, Parameter(query="state", schema_extra={"enum": [*RUN_STATES]})
     ] = None,
+    where: Annotated[
+        str, Parameter(query="filter", description="such as config.lr < 0.1 AND state = 'failed'")
+    ] = "",
+    sort: Annotated[str, Parameter(description="columns, such as -summary.loss,name")] = "",
     limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 100,
     cursor: str | None = None,
 ) -> RunList:
-    """Return runs of a project, newest first."""
+    """Return runs of a project, in the order of `sort`, by itself newest first."""
     checked_owner(owner)
     checked_name(project, "project")
     state = _state(in_state)
-    before = _number(cursor)
+    after = None if cursor is None else _place(cursor)
 
     def read() -> RunList:
         page = backend.runs.page(
-            owner, project, search=search, state=state, limit=limit, before=before
+            owner,
+            project,
+            search=search,
+            state=state,
+            where=where,
+            sort=sort,
+            limit=limit,
+            after=after,
         )
         return RunList(
             runs=[a_run(view) for view in page.runs],
             total=page.total,
-            next=None if page.next is None else str(page.next),
+            next=None if page.next is None else _cursor(page.next),
+        )
+
+    return await to_thread(read)
+
+
+@get("/api/v1/projects/{owner:str}/{project:str}/groups")
+async def group_runs(
+    backend: Backend,
+    owner: str,
+    project: str,
+    by: Annotated[str, Parameter(description="columns, such as config.lr,config.model")],
+    where: Annotated[
+        str, Parameter(query="filter", description="such as config.lr < 0.1 AND state = 'failed'")
+    ] = "",
+    limit: Annotated[int, Parameter(ge=1, le=MAX_GROUPS)] = 1000,
+) -> RunGroupList:
+    """Return runs counted by the values of columns, numbers first, what is missing last."""
+    checked_owner(owner)
+    checked_name(project, "project")
+
+    def read() -> RunGroupList:
+        found = backend.runs.groups(owner, project, by=by, where=where, limit=limit)
+        return RunGroupList(
+            groups=[
+                RunGroup(
+                    values=[plain(value) for value in group.values],
+                    runs=group.runs,
+                    states={str(state): count for state, count in group.states.items()},
+                )
+                for group in found.groups
+            ],
+            total=found.total,
         )
 
     return await to_thread(read)
@@ -99,23 +154,31 @@ def _update(data: RunPatch) -> RunUpdate:
 
 
 def _object(given: dict[str, object] | UnsetType) -> JsonObject | None:
-    if given is UNSET or not isinstance(given, dict):
-        return None
-    return {key: unplain(value) for key, value in given.items()}
+    return None if given is UNSET else unplain_object(given)
 
 
 def _state(given: str | None) -> RunState | None:
     if given is None:
         return None
-    for state in _STATES:
+    for state in RUN_STATES:
         if state == given:
             return state
-    raise UsageError(f"state must be one of {', '.join(_STATES)}, got {given[:80]!r}")
+    raise UsageError(f"state must be one of {', '.join(RUN_STATES)}, got {given[:80]!r}")
 
 
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not re.fullmatch(r"\d{1,15}", cursor):
-        raise UsageError(f"cursor must be the 'next' of an answer, got {cursor[:80]!r}")
-    return int(cursor)
+def _cursor(place: Place) -> str:
+    """Write a place as text: a number alone in the order of numbers."""
+    if not place.values:
+        return str(place.number)
+    return urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> Place:
+    if re.fullmatch(r"\d{1,15}", cursor):
+        return Place((), int(cursor))
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        found = msgspec.json.decode(urlsafe_b64decode(padded), type=Place)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"cursor must be the 'next' of an answer, got {cursor[:80]!r}") from error
+    return found

@@ -1,19 +1,37 @@
 """Series for charts, binary or JSON."""
 
 from asyncio import to_thread
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
+from msgspec import UNSET
 
+from runlore.core.axis import Axis
 from runlore.core.json import JsonValue
 from runlore.core.run import checked_name, checked_owner
 from runlore.server.backend import Backend
-from runlore.server.nouns import OneSeries, SeriesList, SeriesQuery, plain, shown
-from runlore.services.series import read_series
+from runlore.server.nouns import OneGroup, OneSeries, SeriesList, SeriesQuery, shown
+from runlore.services.groups import GroupSeries
+from runlore.services.series import Asked, Found, Group, read_series
 from runlore.store.metrics import Floats, Series
-from runlore.wire.series import COLUMNS, MEDIA_TYPE, encode_series
+from runlore.wire.document import plain
+from runlore.wire.series import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    MEDIA_TYPE,
+    X_COLUMNS,
+    encode_series,
+)
+
+_KINDS: Mapping[str, Literal["step", "time", "key"]] = {
+    "step": "step",
+    "time": "time",
+    "relative": "time",
+    "key": "key",
+}
 
 
 @post(
@@ -28,7 +46,7 @@ async def query_series(
     project: str,
     data: SeriesQuery,
 ) -> Response[bytes] | SeriesList:
-    """Return the numbers of runs and keys, each in at most `buckets` buckets."""
+    """Return the numbers of runs and of groups of runs, each in at most `buckets` buckets."""
     checked_owner(owner)
     checked_name(project, "project")
     is_binary = MEDIA_TYPE in request.headers.get("accept", "")
@@ -38,20 +56,56 @@ async def query_series(
 def _answer(
     backend: Backend, owner: str, project: str, query: SeriesQuery, is_binary: bool
 ) -> Response[bytes] | SeriesList:
+    is_relative = query.x.kind == "relative"
+    asked = Asked(
+        runs=query.runs,
+        groups=[Group(name=group.name, runs=group.runs) for group in query.groups],
+        keys=query.keys,
+        keys_matching=query.keys_matching,
+        buckets=query.buckets,
+        start=query.start,
+        stop=query.stop,
+        axis=Axis(kind=_KINDS[query.x.kind], key=query.x.key),
+        is_relative=is_relative,
+    )
     found = read_series(
         backend.metrics,
         owner,
         project,
-        runs=query.runs,
-        keys=query.keys,
-        buckets=query.buckets,
-        start=query.start,
-        stop=query.stop,
+        asked,
+        began_ns=lambda ref: backend.catalog.get(ref).created_ns,
     )
-    if not is_binary:
-        return SeriesList(series=[_one(series) for series in found], columns=list(COLUMNS))
-    body = encode_series([_head(series) for series in found], _columns(found))
-    return Response(body, media_type=MEDIA_TYPE)
+    return _binary(found, query) if is_binary else _json(found, query)
+
+
+def _binary(found: Found, query: SeriesQuery) -> Response[bytes]:
+    more = _x_columns(query)
+    header: dict[str, JsonValue] = {
+        "series": [_head(series) for series in found.series],
+        "columns": [*COLUMNS, *more],
+    }
+    if more:
+        header["x"] = {"kind": query.x.kind, "key": query.x.key}
+    if query.groups:
+        header["groups"] = [_group_head(group) for group in found.groups]
+        header["group_columns"] = [*GROUP_COLUMNS, *more]
+    return Response(encode_series(header, _bytes(found)), media_type=MEDIA_TYPE)
+
+
+def _json(found: Found, query: SeriesQuery) -> SeriesList:
+    more = _x_columns(query)
+    groups = [_one_group(group) for group in found.groups]
+    return SeriesList(
+        series=[_one(series) for series in found.series],
+        columns=[*COLUMNS, *more],
+        x=query.x if more else UNSET,
+        groups=groups if query.groups else UNSET,
+        group_columns=[*GROUP_COLUMNS, *more] if query.groups else UNSET,
+    )
+
+
+def _x_columns(query: SeriesQuery) -> Sequence[str]:
+    return () if query.x.kind == "step" else X_COLUMNS
 
 
 def _head(series: Series) -> dict[str, JsonValue]:
@@ -64,11 +118,38 @@ def _head(series: Series) -> dict[str, JsonValue]:
     }
 
 
-def _columns(found: Sequence[Series]) -> Iterator[bytes]:
-    for series in found:
-        for name in COLUMNS:
-            column: Floats = getattr(series, name)
+def _group_head(group: GroupSeries) -> dict[str, JsonValue]:
+    return {
+        "group": group.group,
+        "key": group.key,
+        "width": group.width,
+        "rows": len(group.step),
+        "points": group.points,
+    }
+
+
+def _bytes(found: Found) -> Iterator[bytes]:
+    for series in found.series:
+        for _, column in _columns(series, COLUMNS):
             yield column.astype("<f8", copy=False).tobytes()
+    for group in found.groups:
+        for _, column in _columns(group, GROUP_COLUMNS):
+            yield column.astype("<f8", copy=False).tobytes()
+
+
+def _columns(series: Series | GroupSeries, names: Sequence[str]) -> Iterator[tuple[str, Floats]]:
+    for name in names:
+        column: Floats = getattr(series, name)
+        yield name, column
+    if series.x is not None:
+        yield from zip(X_COLUMNS, (series.x.min, series.x.max, series.x.last), strict=True)
+
+
+def _listed(series: Series | GroupSeries, names: Sequence[str]) -> dict[str, list[object]]:
+    return {
+        name: [plain(value) for value in column.tolist()]
+        for name, column in _columns(series, names)
+    }
 
 
 def _one(series: Series) -> OneSeries:
@@ -78,7 +159,16 @@ def _one(series: Series) -> OneSeries:
         width=series.width,
         rows=len(series.step),
         points=series.points,
-        columns={
-            name: [plain(value) for value in getattr(series, name).tolist()] for name in COLUMNS
-        },
+        columns=_listed(series, COLUMNS),
+    )
+
+
+def _one_group(group: GroupSeries) -> OneGroup:
+    return OneGroup(
+        group=shown(group.group),
+        key=shown(group.key),
+        width=group.width,
+        rows=len(group.step),
+        points=group.points,
+        columns=_listed(group, GROUP_COLUMNS),
     )

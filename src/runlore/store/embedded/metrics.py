@@ -18,6 +18,7 @@ from runlore.errors import (
 from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
+from runlore.store.embedded.metrics_history import History
 from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
     ALIVE,
@@ -32,6 +33,8 @@ from runlore.store.embedded.metrics_log import (
 from runlore.store.embedded.metrics_pack import Packer
 from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_read import RunAnswers
+from runlore.store.embedded.metrics_reader import HistoryReader
+from runlore.store.embedded.metrics_scan import scan_of
 from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_tail import (
@@ -43,7 +46,7 @@ from runlore.store.embedded.metrics_tail import (
     tail_piece,
 )
 from runlore.store.embedded.metrics_view import RunView, Snapshot, WriterView
-from runlore.store.metrics import HistoryRow, KeySummary, Series, SpoolPiece, Stored
+from runlore.store.metrics import HistoryRow, KeySummary, Scan, Series, SpoolPiece, Stored
 
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
 
@@ -115,8 +118,9 @@ class EmbeddedMetricStore:
 
     def keys(self, run: RunRef) -> list[KeySummary]:
         """Summarise every key and kind of a run."""
-        with self._view(run) as view:
-            return [] if view is None else RunAnswers(Snapshot(view)).keys()
+        with self._views([run]) as views:
+            answers = [RunAnswers(Snapshot(view)) for view in views]
+            return [summary for answer in answers for summary in answer.summaries()]
 
     def series(
         self,
@@ -131,12 +135,11 @@ class EmbeddedMetricStore:
         """Bucket the numbers of each run and key."""
         if buckets < 2:
             raise UsageError(f"buckets must be at least 2, got {buckets}")
-        found = []
-        for run in runs:
-            with self._view(run) as view:
-                if view is not None:
-                    answers = SeriesAnswers(Snapshot(view))
-                    found += [answers.series(key, buckets, start, stop, axis) for key in keys]
+        found: list[Series | None] = []
+        with self._views(runs) as views:
+            for view in views:
+                answers = SeriesAnswers(Snapshot(view))
+                found += [answers.series(key, buckets, start, stop, axis) for key in keys]
         return [series for series in found if series is not None]
 
     def rows(
@@ -151,6 +154,10 @@ class EmbeddedMetricStore:
         rows = self._rows(run, keys, start, stop)
         next(rows)
         return (row for row in rows if row is not None)
+
+    def scan(self, run: RunRef, *, keys: Sequence[str] | None = None) -> Scan:
+        """Return all points as columns of one snapshot, which is taken now."""
+        return scan_of(self._views([run]), keys)
 
     def rewind(self, run: RunRef, step: int) -> None:
         """Supersede what is stored behind a step."""
@@ -182,7 +189,10 @@ class EmbeddedMetricStore:
                 with self._memory.changed:
                     self._publish_names(batch)
                     self._memory.bury(known)
-            return freed + self._purge(known)
+            freed += self._purge(known)
+            with self._memory.changed:
+                self._memory.changed.notify()
+            return freed
 
     def settle(self) -> None:
         """Pack everything that is stored now, and clean the log."""
@@ -300,54 +310,63 @@ class EmbeddedMetricStore:
         self._numbers = batch.numbers
 
     @contextmanager
-    def _view(self, ref: RunRef) -> Iterator[RunView | None]:
-        """Take a snapshot of a run; None of one that is unknown or deleted."""
-        self._waker.wake(ref)
-        with self._memory.changed:
-            self._memory.check_open()
-            run = self._memory.runs.get(ref)
-            if run is None or run.state != ALIVE:
-                history = view = None
-            else:
-                for writer in run.writers.values():
-                    writer.check()
-                history = self._histories.find(run.project)
-                if history is None:
+    def _views(self, refs: Sequence[RunRef]) -> Iterator[list[RunView]]:
+        """Take one snapshot of some runs; those that are unknown or deleted are left out."""
+        for ref in refs:
+            self._waker.wake(ref)
+        views: list[RunView] = []
+        lent: dict[int, tuple[History, HistoryReader]] = {}
+        with ExitStack() as back:
+            with self._memory.changed:
+                self._memory.check_open()
+                for ref in refs:
+                    run = self._memory.runs.get(ref)
+                    if run is None or run.state != ALIVE:
+                        continue
                     for writer in run.writers.values():
-                        writer.check_unpacked()
-                view = RunView(
-                    id=run.id,
-                    ref=ref,
-                    writers=[
-                        WriterView(
-                            id=writer.id,
-                            name=writer.name,
-                            progress=writer.progress,
-                            tail=[block for piece in writer.tail for block in piece.blocks],
-                        )
-                        for writer in run.writers.values()
-                    ],
-                    rewinds=run.rewinds,
-                    published=history.published if history is not None else 0,
-                    reader=history.borrow() if history is not None else None,
-                    summaries=self._histories.summary,
+                        writer.check()
+                    if run.project not in lent:
+                        history = self._histories.find(run.project)
+                        if history is not None:
+                            lent[run.project] = history, history.borrow()
+                            back.callback(history.give_back, lent[run.project][1])
+                            back.enter_context(translated(history.path))
+                            back.enter_context(agreeing(history.path))
+                        else:
+                            for writer in run.writers.values():
+                                writer.check_unpacked()
+                    views.append(self._view(run, lent.get(run.project)))
+            for project, (_, reader) in lent.items():
+                reader.expect([view.id for view in views if view.project == project])
+            yield views
+
+    def _view(self, run: Run, lent: tuple[History, HistoryReader] | None) -> RunView:
+        return RunView(
+            id=run.id,
+            ref=run.ref,
+            project=run.project,
+            writers=[
+                WriterView(
+                    id=writer.id,
+                    name=writer.name,
+                    progress=writer.progress,
+                    tail=[block for piece in writer.tail for block in piece.blocks],
                 )
-        if history is None or view is None or view.reader is None:
-            yield view
-            return
-        try:
-            with translated(history.path), agreeing(history.path):
-                yield view
-        finally:
-            history.give_back(view.reader)
+                for writer in run.writers.values()
+            ],
+            rewinds=run.rewinds,
+            published=lent[0].published if lent is not None else 0,
+            reader=lent[1] if lent is not None else None,
+            summaries=self._histories.summary,
+        )
 
     def _rows(
         self, run: RunRef, keys: Sequence[str] | None, start: int | None, stop: int | None
     ) -> Iterator[HistoryRow | None]:
         """Yield None once the snapshot is taken, then rows."""
-        with self._view(run) as view:
+        with self._views([run]) as views:
             yield None
-            if view is not None:
+            for view in views:
                 yield from RunAnswers(Snapshot(view)).rows(keys, start, stop)
 
     def _purge_the_buried(self) -> None:

@@ -19,6 +19,9 @@ _VERSION = 1
 _HEAD = struct.Struct("<BI")
 _LEVEL = 1
 
+SIZE_HEAD_BYTES = 32
+"""How many bytes of a blob tell the size of its body."""
+
 
 class _Contexts(threading.local):
     """Buffers of zstd, which cost more to make than a small blob to compress."""
@@ -61,6 +64,14 @@ def unseal(blob: bytes, name: str) -> bytes:
         "restore the file from a backup or delete the run",
         offset=0,
     )
+
+
+def unsealed_size(head: bytes) -> int:
+    """Return the size of the body of a blob that begins so; 0 where that cannot be told."""
+    try:
+        return max(0, zstandard.frame_content_size(head[_HEAD.size :]))
+    except zstandard.ZstdError:
+        return 0
 
 
 def pack_ints(columns: Sequence[Ints]) -> bytes:

@@ -96,12 +96,14 @@ def combined(level: int, parts: Sequence[Buckets], ranks: Sequence[Ints] | None 
     whole = parts[0] if len(parts) == 1 else _joined(parts)
     shared, values, odd = whole.shared, whole.values, whole.odd
     ids = shared[FIRST] >> level
+    if (ids[1:] > ids[:-1]).all():
+        return whole
     if not (shared[FIRST, 1:] > shared[LAST, :-1]).all():
         rank = np.zeros(len(whole)) if ranks is None else np.concatenate(ranks)
         order = np.lexsort((shared[ROW], rank, shared[LAST], ids))
         ids, shared, values = ids[order], shared[:, order], values[:, :, order]
         odd = None if odd is None else odd[:, :, order]
-    starts = np.append(0, np.flatnonzero(ids[1:] != ids[:-1]) + 1)
+    starts = _starts(ids)
     if len(starts) == len(ids):
         return Buckets(shared=shared, values=values, odd=odd)
     ends = np.append(starts[1:], len(ids)) - 1
@@ -133,8 +135,7 @@ def combined(level: int, parts: Sequence[Buckets], ranks: Sequence[Ints] | None 
 
 def starts_of(level: int, steps: Ints) -> Ints:
     """Return where in steps, which stand in order, buckets of 2**level steps begin."""
-    ids = steps >> level
-    return np.append(0, np.flatnonzero(ids[1:] != ids[:-1]) + 1)
+    return _starts(steps >> level)
 
 
 def counts_of(steps: Ints) -> Ints:
@@ -156,6 +157,12 @@ def halves_of(level: int, buckets: Buckets) -> int:
     """Return how many buckets of half the width the points of these buckets need."""
     differ = buckets.shared[FIRST] ^ buckets.shared[LAST]
     return len(buckets) + int(np.count_nonzero(differ >> max(level - 1, 0)))
+
+
+def _starts(ids: Ints) -> Ints:
+    begins = np.ones(len(ids), dtype=bool)
+    np.not_equal(ids[1:], ids[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
 
 
 def _bits(steps: Ints) -> Ints:

@@ -65,6 +65,12 @@ class Histories:
                 self._summaries.popitem(last=False)
         return summary
 
+    def shrink(self, pages: int) -> bool:
+        """Give so many free pages of each file back to the disk; tell if there are more."""
+        with self._lock:
+            known = list(self._open.values())
+        return any([history.shrink(pages) for history in known])
+
     def opened(self) -> list[tuple[int, History]]:
         """Return the projects and histories that were opened since this was last asked."""
         with self._lock:

@@ -37,6 +37,7 @@ from runlore.store.embedded.metrics_levels import (
 from runlore.store.embedded.metrics_log import (
     decode_progress,
     encode_progress,
+    give_back,
     open_database,
     transaction,
 )
@@ -76,6 +77,7 @@ _UPGRADE = (
 )
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
+_SMALL_TEXT_BYTES = 1024 * 1024
 _IDLE_READERS = 4
 _KNOWN_SETS = 256
 
@@ -122,6 +124,7 @@ class History:
         self._dead: list[int] = [
             block for (block,) in self._db.execute("SELECT id FROM block WHERE dead NOT NULL")
         ]
+        self._has_holes = False
         self._idle: list[HistoryReader] = []
         self._closed = False
         self._lock = threading.Lock()  # protects _idle and _closed
@@ -230,7 +233,18 @@ class History:
                 self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._dead = []
         self._sets = {key: found for key, found in self._sets.items() if key[0] != run}
+        self._has_holes = True
         return freed
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to so many pages of deleted runs back to the disk; tell if there are more."""
+        if self._has_holes:
+            give_back(self._db, self.path, pages)
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            self._has_holes = free > 0
+            if not self._has_holes:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return self._has_holes
 
     def close(self) -> None:
         """Close the file, but for the readers that are lent out."""
@@ -287,7 +301,12 @@ class History:
             whole = joined(columns, parts)
             summary.fold(whole)
             old = self._own.growing_block(packing.run, packing.writer, set_id)
-            if old is not None and old.n < self._sizes.small_frames:
+            # What is joined is written again; of long texts that is not worth it.
+            if (
+                old is not None
+                and old.n < self._few(self._sizes.small_frames, len(columns.cells))
+                and self._own.text_bytes(old, columns) < _SMALL_TEXT_BYTES
+            ):
                 try:
                     before = self._own.block(old, columns, packing.run_name)
                 except DamageError as error:
@@ -323,18 +342,25 @@ class History:
         sizes = self._sizes
         groups: dict[int, list[BlockRow]] = {}
         for block in self._own.waiting_blocks(raising.run, raising.writer):
-            if block.n >= sizes.small_frames or raising.has_ended:
-                groups.setdefault(block.columns, []).append(block)
-        least = sizes.small_frames if raising.has_ended else sizes.raise_frames
-        return {
-            columns: blocks
-            for columns, blocks in groups.items()
-            if sum(block.n for block in blocks) >= least
-        }
+            groups.setdefault(block.columns, []).append(block)
+        worth = {}
+        for set_id, blocks in groups.items():
+            width = self._width(set_id, raising.run_name)
+            small = self._few(sizes.small_frames, width)
+            if not raising.has_ended:
+                blocks = [block for block in blocks if block.n >= small]
+            least = small if raising.has_ended else self._few(sizes.raise_frames, width)
+            if sum(block.n for block in blocks) >= least:
+                worth[set_id] = blocks
+        return worth
+
+    def _few(self, frames: int, width: int) -> int:
+        """Return a number of frames, or fewer where they are so wide that they are many values."""
+        return min(frames, max(1, _RAISE_VALUES // max(1, width)))
 
     def _width(self, set_id: int, run_name: str) -> int:
         try:
-            return len(self._own.columns(set_id, run_name).number_columns)
+            return len(self._own.columns(set_id, run_name).cells)
         except DamageError:
             return 1
 
@@ -362,7 +388,7 @@ class History:
         points = np.array([steps, offsets - back, times - late])
         for era in np.unique(eras).tolist():
             key = TowerKey(raising.run, raising.writer, set_id, era)
-            tower = next((t for t in towers_of(self._db, raising.run) if t.key == key), None)
+            tower = next((t for t in towers_of(self._db, [raising.run]) if t.key == key), None)
             name = f"a tower of run {raising.run_name} in {str(self.path)!r}"
             raiser = Raiser(self._db, key, len(values), name, self._sizes)
             inside = eras == era
@@ -376,7 +402,7 @@ class History:
 
     def _raze(self, key: TowerKey) -> None:
         """Give up the towers of some columns of a writer; their blocks will be raised again."""
-        for tower in towers_of(self._db, key.run):
+        for tower in towers_of(self._db, [key.run]):
             if (tower.key.writer, tower.key.columns) == (key.writer, key.columns):
                 delete_tower(self._db, tower.id)
         self._db.execute(

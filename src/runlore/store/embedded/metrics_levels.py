@@ -89,12 +89,12 @@ class Leaf(NamedTuple):
     per_segment: int
 
 
-def towers_of(db: sqlite3.Connection, run: int) -> list[Tower]:
-    """Return the towers of a run."""
+def towers_of(db: sqlite3.Connection, runs: Sequence[int]) -> list[Tower]:
+    """Return the towers of some runs."""
     rows = db.execute(
         "SELECT id, run, writer, columns, era, points, first_step, last_step, levels "
-        "FROM tower WHERE run = ? ORDER BY id",
-        (run,),
+        f"FROM tower WHERE run IN ({', '.join('?' * len(runs))}) ORDER BY id",
+        runs,
     )
     return [
         Tower(
@@ -146,7 +146,7 @@ def read_leaf(
 def delete_towers(db: sqlite3.Connection, run: int) -> int:
     """Delete the towers of a run; return the bytes that their blobs took."""
     freed = 0
-    for tower in towers_of(db, run):
+    for tower in towers_of(db, [run]):
         freed += delete_tower(db, tower.id)
     return freed
 

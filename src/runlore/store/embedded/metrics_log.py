@@ -38,6 +38,9 @@ _PASSING = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
 )
 """What of SQLite's errors says nothing about the file itself."""
+_JOURNAL_BYTES = 4 * 1024 * 1024
+_MANY_FREE_PAGES = 256
+
 ALIVE, TOMBSTONE, PURGED = 0, 1, 2
 """States of a run: purged means that its history is gone from the disk, too."""
 
@@ -112,6 +115,7 @@ def open_database(path: Path, tables: str, upgrade: str) -> sqlite3.Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
             if version < SCHEMA_VERSION:
                 script = upgrade if version else tables
                 connection.executescript(
@@ -164,6 +168,16 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
             raise
 
 
+def give_back(connection: sqlite3.Connection, path: Path, pages: int) -> None:
+    """Give up to so many free pages of a database back to the disk."""
+    with translated(path):
+        # Lost to a power cut, this only leaves the file longer.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # `execute` would stop behind the first page: the statement yields rows without columns.
+        connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        connection.execute("PRAGMA synchronous = FULL")
+
+
 class Log:
     """The file `log.db`; hold `lock` to call it."""
 
@@ -179,6 +193,7 @@ class Log:
         except BaseException:
             self._db.close()
             raise
+        self._is_shrinking = False
 
     def commit(self, changes: Changes) -> None:
         """Write changes durably, all or none."""
@@ -283,6 +298,21 @@ class Log:
                 self._db.executemany("UPDATE writer SET progress = ? WHERE id = ?", progress)
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to so many free pages back to the disk; tell whether there are more.
+
+        It begins where most of the file is free: what comes next needs some of it again.
+        """
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        (count,) = self._db.execute("PRAGMA page_count").fetchone()
+        self._is_shrinking |= free >= max(_MANY_FREE_PAGES, count / 2)
+        if self._is_shrinking:
+            give_back(self._db, self.path, pages)
+            self._is_shrinking = free > pages
+            if not self._is_shrinking:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return self._is_shrinking
 
     def limit_pages(self, pages: int) -> None:
         """Let the file grow to this many pages at most, as a quota; 0 is no limit."""

@@ -16,6 +16,8 @@ _PACK_AT_ONCE_BYTES = 8 * 1024 * 1024
 _PACK_AT_ONCE_WRITERS = 64
 _FORGET_PIECES = 256
 _RETRY_S = 1.0
+_SHRINK_PAGES = 256
+_SHRINK_PAUSE_S = 0.01
 _START_S = 1.0
 _WAKE_S = 0.05
 _WAKE_PIECES = 64
@@ -76,13 +78,13 @@ class Packer:
             with memory.changed:
                 if memory.is_closed:
                     return
-                now_s = time.monotonic()
-                due: dict[int, list[Writer]] = {}
-                for writer in memory.due.values():
-                    if is_due(writer, now_s, memory.sizes):
-                        due.setdefault(writer.run.project, []).append(writer)
-                if not due and not memory.risers and not memory.asleep:
-                    memory.changed.wait(_RETRY_S if memory.packed_seqs else PACK_IDLE_S / 4)
+                is_idle = self._is_idle(self._due())
+            is_shrinking = is_idle and self._shrink()
+            with memory.changed:
+                due = self._due()
+                if self._is_idle(due) and not memory.is_closed:
+                    pause_s = _RETRY_S if memory.packed_seqs else PACK_IDLE_S / 4
+                    memory.changed.wait(_SHRINK_PAUSE_S if is_shrinking else pause_s)
             troubles += self._round(due)
             with memory.changed:
                 if memory.asleep and not memory.is_closed:
@@ -96,6 +98,18 @@ class Packer:
                 with memory.changed:
                     if not memory.is_closed:
                         memory.changed.wait(_RETRY_S)
+
+    def _due(self) -> dict[int, list[Writer]]:
+        """Return the writers that are worth a pack, by project; called with the memory's lock."""
+        now_s = time.monotonic()
+        due: dict[int, list[Writer]] = {}
+        for writer in self._memory.due.values():
+            if is_due(writer, now_s, self._memory.sizes):
+                due.setdefault(writer.run.project, []).append(writer)
+        return due
+
+    def _is_idle(self, due: dict[int, list[Writer]]) -> bool:
+        return not due and not self._memory.risers and not self._memory.asleep
 
     def _wake_some(self) -> list[str]:
         """Bring back a step's worth of what a start has left in the log."""
@@ -178,6 +192,19 @@ class Packer:
                             writer.check_unpacked()
             history = self._histories.make(project)
         return history
+
+    def _shrink(self) -> bool:
+        """Give a step's worth of free pages back to the disk; tell whether there are more."""
+        try:
+            with self._log.lock:
+                is_more = not self._memory.is_closed and self._log.shrink(_SHRINK_PAGES)
+            with self.busy:
+                return (
+                    not self._memory.is_closed and self._histories.shrink(_SHRINK_PAGES)
+                ) or is_more
+        except RunloreError:
+            # Only space is at stake; the next pause tries again.
+            return False
 
     def _raise(self) -> bool:
         """Move a step's worth of one writer's packed blocks into towers; tell if there was one."""

@@ -22,7 +22,7 @@ class RunAnswers:
         self._snapshot = snapshot
         self._view = snapshot.view
 
-    def keys(self) -> list[KeySummary]:
+    def summaries(self) -> list[KeySummary]:
         """Summarise every key and kind; only what is partly superseded is read point by point."""
         cells: dict[tuple[str, str], list[tuple[int, Cell]]] = {}
         again: set[str] = set()

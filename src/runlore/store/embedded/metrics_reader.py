@@ -3,7 +3,7 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -12,12 +12,14 @@ import numpy as np
 
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import (
+    SIZE_HEAD_BYTES,
     Floats,
     Ints,
     unpack_floats,
     unpack_ints,
     unpack_texts,
     unseal,
+    unsealed_size,
 )
 from runlore.store.embedded.metrics_buckets import Buckets
 from runlore.store.embedded.metrics_decode import Block, Columns
@@ -29,6 +31,8 @@ SEGMENT_BITS = 20
 """A segment's id is its block's id shifted by this, plus its number: first numbers, then texts."""
 _FRAME_COLUMNS = 5
 _NEVER = 2**62
+_AT_ONCE = 500
+_BLOCK = "id, writer, columns, n, first_step, last_step, per_segment"
 _COUNTS = "born <= ? AND (dead IS NULL OR dead > ?)"
 
 _logger = logging.getLogger(__name__)
@@ -66,6 +70,9 @@ class HistoryReader:
                 check_same_thread=False,
             )
         self._columns: dict[int, Columns] = {}
+        self._expected: dict[int, None] = {}
+        self._towers: dict[int, list[Tower]] = {}
+        self._loose: dict[int, list[BlockRow]] = {}
 
     def begin(self) -> None:
         """Take the snapshot."""
@@ -75,8 +82,14 @@ class HistoryReader:
 
     def end(self) -> None:
         """Let go of the snapshot."""
+        self.expect(())
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+    def expect(self, runs: Sequence[int]) -> None:
+        """Prepare to be asked for the towers and loose blocks of these runs in this snapshot."""
+        self._expected = dict.fromkeys(runs)
+        self._towers, self._loose = {}, {}
 
     def blocks(
         self, run: int, published: int, low: int = -_NEVER, high: int = _NEVER
@@ -86,7 +99,19 @@ class HistoryReader:
         return self._blocks(where, (run, low, high, published, published))
 
     def loose_blocks(self, run: int, published: int) -> list[BlockRow]:
-        """Return the blocks of a run that no tower holds."""
+        """Return the blocks of a run that no tower holds, as of the given pack."""
+        if run in self._expected and not self._loose:
+            self._loose = {known: [] for known in self._expected}
+            for some in _batches(list(self._expected)):
+                rows = self._db.execute(
+                    f"SELECT run, {_BLOCK} FROM block WHERE raised IS NOT 1 AND {_COUNTS} "
+                    f"AND run IN ({_places(some)}) ORDER BY id",
+                    (published, published, *some),
+                )
+                for of_run, *row in rows:
+                    self._loose[of_run].append(BlockRow(*row))
+        if run in self._loose:
+            return self._loose[run]
         where = f"run = ? AND raised IS NOT 1 AND {_COUNTS}"
         return self._blocks(where, (run, published, published))
 
@@ -117,7 +142,12 @@ class HistoryReader:
 
     def towers(self, run: int) -> list[Tower]:
         """Return the towers of a run."""
-        return towers_of(self._db, run)
+        if run in self._expected and not self._towers:
+            self._towers = {known: [] for known in self._expected}
+            for some in _batches(list(self._expected)):
+                for tower in towers_of(self._db, some):
+                    self._towers[tower.key.run].append(tower)
+        return self._towers[run] if run in self._towers else towers_of(self._db, [run])
 
     def leaves(self, tower: Tower, level: int, first: int, last: int) -> list[tuple[Leaf, bytes]]:
         """Return the leaves with buckets from number `first` to `last`, and their blobs."""
@@ -169,6 +199,17 @@ class HistoryReader:
         key = columns.keys[columns.text_columns[slot]]
         return unpack_texts(*self._segment(block, number, [key], run_name))
 
+    def text_bytes(self, block: BlockRow, columns: Columns) -> int:
+        """Return how many bytes the texts of a block have, without reading them."""
+        first = (block.id << SEGMENT_BITS) + _segments(
+            len(columns.number_columns), block.per_segment
+        )
+        heads = self._db.execute(
+            "SELECT substr(body, 1, ?) FROM segment WHERE id >= ? AND id < ?",
+            (SIZE_HEAD_BYTES, first, first + len(columns.text_columns)),
+        )
+        return sum(unsealed_size(head) for (head,) in heads)
+
     def block(self, row: BlockRow, columns: Columns, run_name: str) -> Block:
         """Return all of a block."""
         steps, offsets, times, back, late = self.frames(row, run_name)
@@ -218,11 +259,7 @@ class HistoryReader:
         self._db.close()
 
     def _blocks(self, where: str, values: Sequence[int]) -> list[BlockRow]:
-        rows = self._db.execute(
-            "SELECT id, writer, columns, n, first_step, last_step, per_segment FROM block "
-            f"WHERE {where} ORDER BY id",
-            values,
-        )
+        rows = self._db.execute(f"SELECT {_BLOCK} FROM block WHERE {where} ORDER BY id", values)
         return [BlockRow(*row) for row in rows]
 
     def _segment(
@@ -241,3 +278,12 @@ class HistoryReader:
 
 def _segments(count: int, per_segment: int) -> int:
     return -(-count // per_segment)
+
+
+def _batches(runs: Sequence[int]) -> Iterator[Sequence[int]]:
+    for begin in range(0, len(runs), _AT_ONCE):
+        yield runs[begin : begin + _AT_ONCE]
+
+
+def _places(runs: Sequence[int]) -> str:
+    return ", ".join("?" * len(runs))

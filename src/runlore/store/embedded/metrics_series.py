@@ -205,6 +205,9 @@ class SeriesAnswers:
         columns = self._view.reader.columns(tower.key.columns, self._name)
         for leaf in self._view.reader.leaves(tower, level, first, stop - 1):
             read = self._view.reader.buckets(tower, leaf, clipped.slot, columns, self._name)
+            if first <= leaf[0].first and leaf[0].last < stop:
+                found.append(read)
+                continue
             begin, end = np.searchsorted(read.shared[FIRST] >> level, (first, stop))
             if begin < end:
                 found.append(read.between(int(begin), int(end)))

@@ -36,6 +36,7 @@ class RunView:
 
     id: int
     ref: RunRef
+    project: int
     writers: Sequence[WriterView]
     rewinds: Sequence[Rewind]
     published: int

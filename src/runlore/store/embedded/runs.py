@@ -1,69 +1,58 @@
-"""The catalog in SQLite: one row and one JSON document per run."""
+"""The catalog in SQLite: a document per run as the truth, and an index of its keys."""
 
-import json
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from runlore.core.json import JsonObject
-from runlore.core.run import RunRef, RunState
-from runlore.errors import DeletedError, NotFoundError, UnavailableError, UsageError
-from runlore.store.runs import SILENCE_NS, ProjectRecord, RunPage, RunRecord, WriterRecord
+from runlore.core.expression import Column, Condition, SortKey, columns_of
+from runlore.core.run import RUN_STATES, RunRef, RunState
+from runlore.errors import DeletedError, NotFoundError, UnavailableError
+from runlore.store.embedded import runs_index
+from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting
+from runlore.store.embedded.runs_migration import opened
+from runlore.store.embedded.runs_patterns import PATTERNS, Patterns
+from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, is_behind, place_of
+from runlore.store.embedded.runs_tables import (
+    decode,
+    decode_noted,
+    decode_values,
+    documents,
+    encode,
+    encode_noted,
+    noted,
+    projects,
+    row_of,
+    runs,
+    tombstones,
+)
+from runlore.store.runs import (
+    SILENCE_NS,
+    Noted,
+    Place,
+    ProjectRecord,
+    RunColumn,
+    RunGroups,
+    RunPage,
+    RunRecord,
+    RunSummary,
+    RunValues,
+)
 from runlore.store.search import matcher
 
-VERSION = 1
+Summarise: TypeAlias = Callable[[RunRecord], RunSummary | None]
 
-_schema = sa.MetaData()
-_about = sa.Table(
-    "about",
-    _schema,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("value", sa.String, nullable=False),
-)
-_projects = sa.Table(
-    "projects",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("name", sa.String, nullable=False),
-    sa.Column("created_ns", sa.BigInteger, nullable=False),
-    sa.Column("last_number", sa.Integer, nullable=False),
-    sa.UniqueConstraint("owner", "name"),
-)
-_runs = sa.Table(
-    "runs",
-    _schema,
-    sa.Column("project", sa.Integer, sa.ForeignKey("projects.id"), primary_key=True),
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    # What lists filter, sort and add up; the document is the truth.
-    sa.Column("active_ns", sa.BigInteger, nullable=False),
-    sa.Column("alive_ns", sa.BigInteger, nullable=False),
-    sa.Column("end_state", sa.String),
-    sa.Column("points", sa.BigInteger, nullable=False),
-    sa.Column("unsettled", sa.Boolean, nullable=False),
-    sa.Column("search", sa.String, nullable=False),
-    sa.Column("document", sa.String, nullable=False),
-    sa.UniqueConstraint("project", "number"),
-)
-_tombstones = sa.Table(
-    "tombstones",
-    _schema,
-    sa.Column("owner", sa.String, primary_key=True),
-    sa.Column("project", sa.String, primary_key=True),
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("deleted_ns", sa.BigInteger, nullable=False),
-)
-sa.Index("runs_unsettled", _runs.c.unsettled, sqlite_where=_runs.c.unsettled)
+_AT_ONCE = 1000
+_NOTHING = RunSummary({}, None)
+_HAS_DOCUMENT = sa.and_(documents.c.project == runs.c.project, documents.c.number == runs.c.number)
 
 
 class EmbeddedRunStore:
@@ -84,32 +73,58 @@ class EmbeddedRunStore:
         # One writer at a time: SQLite allows no more, and waiting here is fair.
         self._write_lock = threading.Lock()
         with self._writing() as connection:
-            _schema.create_all(connection)
-            self.server_id = self._describe(connection)
+            self.server_id = opened(connection, path)
 
     def change(
         self, changes: Mapping[RunRef, Callable[[RunRecord | None], RunRecord]]
     ) -> dict[RunRef, RunRecord]:
         """Make each run what its function makes of it, in one commit."""
         changed: dict[RunRef, RunRecord] = {}
+        indexed: dict[int, list[Changed]] = {}
+        written: list[tuple[int, RunRecord]] = []
         with self._writing() as connection:
+            projects_of = _project_ids(connection, {ref[:2] for ref in changes})
+            deleted = _deleted(connection, changes)
+            known = _find_all(connection, projects_of, changes)
             for ref, make in changes.items():
-                if _is_deleted(connection, ref):
+                if ref in deleted:
                     continue
-                found = _find(connection, ref)
+                found = known.get(ref)
                 record = make(found)
+                summary: Mapping[str, Noted] = {}
                 if found is None:
                     record = _insert(connection, record)
-                elif record != found:
-                    _write(connection, record)
+                    projects_of[ref[:2]] = _project_id(connection, *ref[:2])
+                project = projects_of[ref[:2]]
+                if found is not None and record != found:
+                    written.append((project, record))
+                    if record.summary != found.summary:
+                        before = _noted(connection, project, [record.number])
+                        summary = before.get(record.number, _NOTHING).values
+                if record != found:
+                    indexed.setdefault(project, []).extend(changed_by(found, record, summary))
                 changed[ref] = record
+            _write(connection, written)
+            for project, entries in indexed.items():
+                runs_index.write(connection, project, entries)
         return changed
+
+    def note(self, summaries: Mapping[RunRef, Summarise]) -> None:
+        """Note what the metrics of runs amount to, in one commit."""
+        with self._writing() as connection:
+            by_project: dict[tuple[str, str], list[RunRef]] = {}
+            for ref in summaries:
+                by_project.setdefault(ref[:2], []).append(ref)
+            for (owner, name), refs in by_project.items():
+                project = connection.execute(_project(owner, name)).scalar_one_or_none()
+                if project is not None:
+                    _note(connection, project, {ref: summaries[ref] for ref in refs})
 
     def get(self, ref: RunRef) -> RunRecord:
         """Return a run, or say why there is none."""
         with self._reading() as connection:
             record = _find(connection, ref)
-            if record is None and _is_deleted(connection, ref):
+            if record is None and _deleted(connection, [ref]):
                 raise DeletedError(f"run {ref} was deleted")
         if record is None:
             raise NotFoundError(
@@ -117,6 +132,26 @@ class EmbeddedRunStore:
                 f"'runlore run list {ref.owner}/{ref.project}' shows what is there"
             )
         return record
+
+    def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
+        """Return the values that were last noted of runs."""
+        found: dict[RunRef, RunValues] = {}
+        with self._reading() as connection:
+            for owner, name in {ref[:2] for ref in refs}:
+                ids = _ids_of(refs, owner, name)
+                rows = connection.execute(
+                    sa.select(runs.c.run_id, noted.c.last_step, noted.c["values"])
+                    .join_from(projects, runs, runs.c.project == projects.c.id)
+                    .join(
+                        noted,
+                        sa.and_(noted.c.project == projects.c.id, noted.c.number == runs.c.number),
+                    )
+                    .where(
+                        projects.c.owner == owner, projects.c.name == name, runs.c.run_id.in_(ids)
+                    )
+                )
+                found.update({RunRef(owner, name, i): decode_values(*row) for i, *row in rows})
+        return found
 
     def page(
         self,
@@ -126,43 +161,81 @@ class EmbeddedRunStore:
         now_ns: int,
         search: str = "",
         state: RunState | None = None,
+        where: Condition | None = None,
+        sort: Sequence[SortKey] = (),
         limit: int = 100,
-        before: int | None = None,
+        after: Place | None = None,
     ) -> RunPage:
-        """Return runs with the greatest numbers below `before`, falling."""
+        """Return runs in the order asked for that stand behind a place."""
         with self._reading() as connection:
-            project_id = _project_id(connection, owner, project)
-            wanted = [_runs.c.project == project_id, *_in_state(state, now_ns)]
-            is_pattern = len(search) > 2 and search[0] == search[-1] == "/"
-            if is_pattern:
-                matches = matcher(search[1:-1])
-                rows = connection.execute(sa.select(_runs.c.number, _runs.c.search).where(*wanted))
-                numbers = [row.number for row in rows if matches(row.search)]
-                total = len(numbers)
-                numbers = sorted(n for n in numbers if before is None or n < before)[::-1]
-                more = len(numbers) > limit
-                wanted.append(_runs.c.number.in_(numbers[:limit]))
-            else:
-                if search:
-                    wanted.append(_runs.c.search.contains(search.casefold(), autoescape=True))
-                total = connection.execute(
-                    sa.select(sa.func.count()).select_from(_runs).where(*wanted)
-                ).scalar_one()
-                if before is not None:
-                    wanted.append(_runs.c.number < before)
-                more = False
+            query = _query(
+                connection, owner, project, where, [key.column for key in sort], now_ns=now_ns
+            )
+            wanted = [runs.c.project == query.project]
+            if state is not None:
+                wanted.append(query.is_in(state))
+            if search:
+                wanted.append(_is_found(search))
+            if where is not None:
+                wanted.append(query.condition(where))
+            count = sa.select(sa.func.count()).select_from(query.tables()).where(*wanted)
+            total = connection.execute(count).scalar_one()
+            terms = query.order(sort)
+            if after is not None:
+                wanted.append(is_behind(terms, after))
             found = connection.execute(
-                sa.select(_runs.c.run_id, _runs.c.number, _runs.c.document)
+                sa.select(*(term.sql for term in terms))
+                .select_from(query.tables())
                 .where(*wanted)
-                .order_by(_runs.c.number.desc())
+                .order_by(*(t.sql.desc() if t.is_falling else t.sql.asc() for t in terms))
                 .limit(limit + 1)
             ).all()
-        more = more or len(found) > limit
-        runs = [
-            _decode(RunRef(owner, project, row.run_id), row.number, row.document)
-            for row in found[:limit]
-        ]
-        return RunPage(runs=runs, total=total, next=runs[-1].number if more else None)
+            shown = found[:limit]
+            records = _records(connection, query.project, owner, project, [r[-1] for r in shown])
+        return RunPage(
+            runs=[records[row[-1]] for row in shown],
+            total=total,
+            next=place_of(shown[-1]) if len(found) > limit else None,
+        )
+
+    def groups(
+        self,
+        owner: str,
+        project: str,
+        *,
+        now_ns: int,
+        by: Sequence[Column],
+        where: Condition | None = None,
+        limit: int = 1000,
+    ) -> RunGroups:
+        """Return runs counted by the values of columns."""
+        with self._reading() as connection:
+            query = _query(connection, owner, project, where, by, now_ns=now_ns)
+            wanted = [runs.c.project == query.project]
+            if where is not None:
+                wanted.append(query.condition(where))
+            terms = [term for column in by for term in query.value(column)]
+            kinds = [kind for column in by for kind in query.kind(column)]
+            states = [sa.func.sum(sa.case((query.is_in(s), 1), else_=0)) for s in RUN_STATES]
+            rows = connection.execute(
+                sa.select(*terms, *kinds, *states, sa.func.count().over())
+                .select_from(query.tables())
+                .where(*wanted)
+                .group_by(*terms)
+                .order_by(*terms)
+                .limit(limit)
+            ).all()
+        return RunGroups(
+            groups=[group_of(row, len(by)) for row in rows], total=rows[0][-1] if rows else 0
+        )
+
+    def columns(
+        self, owner: str, project: str, *, only: Collection[Column] | None = None
+    ) -> list[RunColumn]:
+        """Return the keys of config and summary that runs have, sorted, or those named."""
+        with self._reading() as connection:
+            project_id = _project_id(connection, owner, project)
+            return runs_index.read_columns(connection, project_id, only)
 
     def projects(self, *, now_ns: int) -> list[ProjectRecord]:
         """Return all projects, last active first."""
@@ -173,32 +246,40 @@ class EmbeddedRunStore:
         """Return a project, or raise NotFoundError."""
         with self._reading() as connection:
             project_id = _project_id(connection, owner, name)
-            return _sum_projects(connection, now_ns, _projects.c.id == project_id)[0]
+            return _sum_projects(connection, now_ns, projects.c.id == project_id)[0]
 
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose counts may be behind."""
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(_projects.c.owner, _projects.c.name, _runs.c.run_id)
-                .join_from(_runs, _projects)
-                .where(_runs.c.unsettled)
+                sa.select(projects.c.owner, projects.c.name, runs.c.run_id)
+                .join_from(runs, projects)
+                .where(runs.c.unsettled)
             )
             return [RunRef(row.owner, row.name, row.run_id) for row in rows]
 
     def delete(self, ref: RunRef) -> None:
         """Remove a run and leave a tombstone."""
         with self._writing() as connection:
-            if _is_deleted(connection, ref):
+            if _deleted(connection, [ref]):
                 return
             connection.execute(
-                sa.insert(_tombstones).values(
+                sa.insert(tombstones).values(
                     owner=ref.owner,
                     project=ref.project,
                     run_id=ref.run_id,
                     deleted_ns=time.time_ns(),
                 )
             )
-            connection.execute(sa.delete(_runs).where(*_is_run(ref)))
+            found = connection.execute(
+                sa.select(runs.c.project, runs.c.number).where(*_is_run(ref))
+            ).one_or_none()
+            if found is None:
+                return
+            project, number = found
+            runs_index.remove(connection, project, number)
+            connection.execute(sa.delete(documents).where(*_is_document(project, number)))
+            connection.execute(sa.delete(runs).where(*_is_run(ref)))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -216,7 +297,15 @@ class EmbeddedRunStore:
     def _reading(self) -> Iterator[sa.Connection]:
         with self._translating(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
-            yield connection
+            patterns = cast(Patterns, connection.info[PATTERNS])
+            patterns.clear()
+            try:
+                yield connection
+            except DatabaseError:
+                # SQLite keeps to itself why a function of ours failed.
+                if patterns.error is not None:
+                    raise patterns.error from None
+                raise
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
@@ -229,59 +318,131 @@ class EmbeddedRunStore:
                 "look at the disk's free space and at who may write there"
             ) from error
 
-    def _describe(self, connection: sa.Connection) -> str:
-        """Check or set the version, and return the id of this catalog."""
-        about = {row.key: row.value for row in connection.execute(sa.select(_about))}
-        if not about:
-            about = {"version": str(VERSION), "server": secrets.token_hex(8)}
-            connection.execute(
-                sa.insert(_about), [{"key": k, "value": v} for k, v in about.items()]
-            )
-        if int(about["version"]) > VERSION:
-            raise UsageError(
-                f"the catalog {str(self._path)!r} has version {about['version']}, this Runlore "
-                f"reads up to version {VERSION}; upgrade Runlore or choose another --data"
-            )
-        return str(about["server"])
 
-
-def _prepare_connection(connection: sqlite3.Connection, _: object) -> None:
+def _prepare_connection(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     # The driver's own implicit transactions are off: ours begin as their use needs.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # As every other database has it.
+    connection.execute("PRAGMA case_sensitive_like = ON")
+    record.info[PATTERNS] = Patterns(connection)
 
 
 def _is_run(ref: RunRef) -> tuple[sa.ColumnElement[bool], ...]:
-    project = sa.select(_projects.c.id).where(
-        _projects.c.owner == ref.owner, _projects.c.name == ref.project
-    )
-    return (_runs.c.project == project.scalar_subquery(), _runs.c.run_id == ref.run_id)
+    project = _project(ref.owner, ref.project)
+    return (runs.c.project == project.scalar_subquery(), runs.c.run_id == ref.run_id)
+
+
+def _is_document(project: int, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (documents.c.project == project, documents.c.number == number)
 
 
 def _find(connection: sa.Connection, ref: RunRef) -> RunRecord | None:
     row = connection.execute(
-        sa.select(_runs.c.number, _runs.c.document).where(*_is_run(ref))
+        sa.select(runs.c.number, documents.c.document)
+        .join_from(runs, documents, _HAS_DOCUMENT)
+        .where(*_is_run(ref))
     ).one_or_none()
-    return None if row is None else _decode(ref, row.number, row.document)
+    return None if row is None else decode(ref, row.number, row.document)
 
 
-def _is_deleted(connection: sa.Connection, ref: RunRef) -> bool:
-    found = connection.execute(
-        sa.select(_tombstones.c.deleted_ns).where(
-            _tombstones.c.owner == ref.owner,
-            _tombstones.c.project == ref.project,
-            _tombstones.c.run_id == ref.run_id,
-        )
+def _project_ids(
+    connection: sa.Connection, names: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    found = {name: connection.execute(_project(*name)).scalar_one_or_none() for name in names}
+    return {name: project for name, project in found.items() if project is not None}
+
+
+def _find_all(
+    connection: sa.Connection,
+    projects_of: Mapping[tuple[str, str], int],
+    refs: Collection[RunRef],
+) -> dict[RunRef, RunRecord]:
+    """Return those of some runs that are there."""
+    found: dict[RunRef, RunRecord] = {}
+    for (owner, name), project in projects_of.items():
+        for ids in _batches(_ids_of(refs, owner, name)):
+            rows = connection.execute(
+                sa.select(runs.c.run_id, runs.c.number, documents.c.document)
+                .join_from(runs, documents, _HAS_DOCUMENT)
+                .where(runs.c.project == project, runs.c.run_id.in_(ids))
+            )
+            for run_id, number, text in rows:
+                ref = RunRef(owner, name, run_id)
+                found[ref] = decode(ref, number, text)
+    return found
+
+
+def _deleted(connection: sa.Connection, refs: Collection[RunRef]) -> set[RunRef]:
+    """Return those of some runs that have a tombstone."""
+    found: set[RunRef] = set()
+    for owner, name in {ref[:2] for ref in refs}:
+        for ids in _batches(_ids_of(refs, owner, name)):
+            rows = connection.execute(
+                sa.select(tombstones.c.run_id).where(
+                    tombstones.c.owner == owner,
+                    tombstones.c.project == name,
+                    tombstones.c.run_id.in_(ids),
+                )
+            )
+            found.update(RunRef(owner, name, run_id) for run_id in rows.scalars())
+    return found
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    # A statement takes some ten thousand values at most.
+    for first in range(0, len(ids), _AT_ONCE):
+        yield ids[first : first + _AT_ONCE]
+
+
+def _ids_of(refs: Collection[RunRef], owner: str, name: str) -> list[str]:
+    return [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+
+
+def _records(
+    connection: sa.Connection, project: int, owner: str, name: str, numbers: Sequence[int]
+) -> dict[int, RunRecord]:
+    rows = connection.execute(
+        sa.select(runs.c.run_id, runs.c.number, documents.c.document)
+        .join_from(runs, documents, _HAS_DOCUMENT)
+        .where(runs.c.project == project, runs.c.number.in_(numbers))
     )
-    return found.first() is not None
+    return {
+        number: decode(RunRef(owner, name, run_id), number, text) for run_id, number, text in rows
+    }
+
+
+def _query(
+    connection: sa.Connection,
+    owner: str,
+    project: str,
+    where: Condition | None,
+    columns: Sequence[Column],
+    *,
+    now_ns: int,
+) -> RunQuery:
+    project_id = _project_id(connection, owner, project)
+    named = [*columns, *(columns_of(where) if where is not None else ())]
+    ids = runs_index.key_ids(connection, project_id, dict.fromkeys(map(index_name, named)))
+    return RunQuery(project_id, ids, now_ns=now_ns)
+
+
+def _is_found(search: str) -> sa.ColumnElement[bool]:
+    if len(search) > 2 and search[0] == search[-1] == "/":
+        # A wrong one is told even where no run is looked at.
+        matcher(search[1:-1], is_search=True)
+        return sa.func.runlore_search(search[1:-1], runs.c.search) == 1
+    return runs.c.search.contains(search.casefold(), autoescape=True)
+
+
+def _project(owner: str, name: str) -> sa.Select[int]:
+    return sa.select(projects.c.id).where(projects.c.owner == owner, projects.c.name == name)
 
 
 def _project_id(connection: sa.Connection, owner: str, name: str) -> int:
-    found = connection.execute(
-        sa.select(_projects.c.id).where(_projects.c.owner == owner, _projects.c.name == name)
-    ).scalar_one_or_none()
+    found = connection.execute(_project(owner, name)).scalar_one_or_none()
     if found is None:
         raise NotFoundError(
             f"no project '{owner}/{name}' here; 'runlore project list' shows what is there, "
@@ -294,92 +455,112 @@ def _insert(connection: sa.Connection, record: RunRecord) -> RunRecord:
     """Add a run, and its project if that is new; return it with its number."""
     owner, name, run_id = record.ref
     number = connection.execute(
-        sa.update(_projects)
-        .where(_projects.c.owner == owner, _projects.c.name == name)
-        .values(last_number=_projects.c.last_number + 1)
-        .returning(_projects.c.last_number)
+        sa.update(projects)
+        .where(projects.c.owner == owner, projects.c.name == name)
+        .values(last_number=projects.c.last_number + 1)
+        .returning(projects.c.last_number)
     ).scalar_one_or_none()
     if number is None:
         number = 1
         connection.execute(
-            sa.insert(_projects).values(
+            sa.insert(projects).values(
                 owner=owner, name=name, created_ns=record.created_ns, last_number=number
             )
         )
     numbered = replace(record, number=number)
+    project = _project_id(connection, owner, name)
+    row = {"project": project, "run_id": run_id, "number": number, **row_of(numbered)}
+    connection.execute(sa.insert(runs).values(row))
     connection.execute(
-        sa.insert(_runs).values(
-            project=_project_id(connection, owner, name),
-            run_id=run_id,
-            number=number,
-            **_columns(numbered),
-        )
+        sa.insert(documents).values(project=project, number=number, document=encode(numbered))
     )
     return numbered
 
 
-def _write(connection: sa.Connection, record: RunRecord) -> None:
-    connection.execute(sa.update(_runs).where(*_is_run(record.ref)).values(**_columns(record)))
-
-
-def _columns(record: RunRecord) -> dict[str, object]:
-    document = asdict(record)
-    for column in ("ref", "number"):
-        del document[column]
-    return {
-        "active_ns": record.active_ns,
-        "alive_ns": record.alive_ns,
-        "end_state": record.end_state,
-        "points": record.points,
-        "unsettled": record.unsettled,
-        "search": "\n".join([record.name, record.ref.run_id, *record.tags]).casefold(),
-        "document": json.dumps(document, separators=(",", ":")),
-    }
-
-
-def _decode(ref: RunRef, number: int, text: str) -> RunRecord:
-    document = cast(JsonObject, json.loads(text))
-    writers = cast(dict[str, JsonObject], document.pop("writers"))
-    tags = cast(list[str], document.pop("tags"))
-    definitions = cast(list[JsonObject], document.pop("definitions"))
-    return RunRecord(
-        ref=ref,
-        number=number,
-        tags=tuple(tags),
-        definitions=tuple(definitions),
-        writers={name: WriterRecord(**writer) for name, writer in writers.items()},  # type: ignore[arg-type]
-        **document,  # type: ignore[arg-type]
+def _write(connection: sa.Connection, written: Sequence[tuple[int, RunRecord]]) -> None:
+    if not written:
+        return
+    at = [{"of_project": project, "of_number": record.number} for project, record in written]
+    rows = [row_of(record) for _, record in written]
+    connection.execute(
+        sa.update(runs)
+        .where(
+            runs.c.project == sa.bindparam("of_project"),
+            runs.c.number == sa.bindparam("of_number"),
+        )
+        .values({name: sa.bindparam(name) for name in rows[0]}),
+        [{**one, **row} for one, row in zip(at, rows, strict=True)],
+    )
+    connection.execute(
+        sa.update(documents)
+        .where(
+            documents.c.project == sa.bindparam("of_project"),
+            documents.c.number == sa.bindparam("of_number"),
+        )
+        .values(document=sa.bindparam("document")),
+        [
+            {**one, "document": encode(record)}
+            for one, (_, record) in zip(at, written, strict=True)
+        ],
     )
 
 
-def _in_state(state: RunState | None, now_ns: int) -> list[sa.ColumnElement[bool]]:
-    if state is None:
-        return []
-    is_alive = _runs.c.alive_ns > now_ns - SILENCE_NS
-    if state == "running":
-        return [is_alive]
-    return [~is_alive, sa.func.coalesce(_runs.c.end_state, "crashed") == state]
+def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Summarise]) -> None:
+    refs = {ref.run_id: ref for ref in summaries}
+    owner, name, _ = next(iter(summaries))
+    found = connection.execute(
+        sa.select(runs.c.number).where(runs.c.project == project, runs.c.run_id.in_(refs))
+    )
+    numbers = list(found.scalars())
+    records = _records(connection, project, owner, name, numbers)
+    before = _noted(connection, project, numbers)
+    changed: list[Changed] = []
+    rows: list[dict[str, object]] = []
+    for number, record in records.items():
+        after = summaries[record.ref](record)
+        if after is not None and after != before.get(number):
+            known = before.get(number, _NOTHING)
+            changed += changed_by_noting(record, known.values, after.values)
+            rows.append({"project": project, "number": number, **encode_noted(after)})
+    if rows:
+        numbers = [cast(int, row["number"]) for row in rows]
+        connection.execute(
+            sa.delete(noted).where(noted.c.project == project, noted.c.number.in_(numbers))
+        )
+        connection.execute(sa.insert(noted), rows)
+    runs_index.write(connection, project, changed)
+
+
+def _noted(
+    connection: sa.Connection, project: int, numbers: Sequence[int]
+) -> dict[int, RunSummary]:
+    rows = connection.execute(
+        sa.select(noted.c.number, noted.c.last_step, noted.c["values"], noted.c.bounds).where(
+            noted.c.project == project, noted.c.number.in_(numbers)
+        )
+    )
+    return {number: decode_noted(*row) for number, *row in rows}
 
 
 def _sum_projects(
     connection: sa.Connection, now_ns: int, *wanted: sa.ColumnElement[bool]
 ) -> list[ProjectRecord]:
-    is_alive = _runs.c.alive_ns > now_ns - SILENCE_NS
+    is_alive = runs.c.alive_ns > now_ns - SILENCE_NS
     rows = connection.execute(
         sa.select(
-            _projects.c.owner,
-            _projects.c.name,
-            _projects.c.created_ns,
-            sa.func.count(_runs.c.run_id).label("runs"),
+            projects.c.owner,
+            projects.c.name,
+            projects.c.created_ns,
+            sa.func.count(runs.c.run_id).label("runs"),
             sa.func.coalesce(sa.func.sum(sa.case((is_alive, 1), else_=0)), 0).label("running"),
-            sa.func.coalesce(sa.func.sum(_runs.c.points), 0).label("points"),
-            sa.func.coalesce(sa.func.max(_runs.c.active_ns), _projects.c.created_ns).label(
+            sa.func.coalesce(sa.func.sum(runs.c.points), 0).label("points"),
+            sa.func.coalesce(sa.func.max(runs.c.active_ns), projects.c.created_ns).label(
                 "active_ns"
             ),
         )
-        .join_from(_projects, _runs, isouter=True)
+        .join_from(projects, runs, isouter=True)
         .where(*wanted)
-        .group_by(_projects.c.id)
+        .group_by(projects.c.id)
     )
     found = [ProjectRecord(**row._mapping) for row in rows]
     return sorted(found, key=lambda project: project.active_ns, reverse=True)

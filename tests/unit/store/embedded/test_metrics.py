@@ -49,8 +49,7 @@ def test_thousands_of_small_pieces_become_few_that_a_reader_meets(tmp_path: Path
     batches = [builder.piece(n, n + 1) for n in range(len(builder.frames))]
     answers = store.append(batches)
     assert answers[-1] == Stored(next=len(builder.data), points=2000)
-    with store._view(builder.run) as view:
-        assert view is not None
+    with store._views([builder.run]) as (view,):
         (writer,) = view.writers
         assert 0 < len(writer.tail) < 100
     assert len(steps_and_values(store, builder.run, "loss")) == 2000
@@ -65,8 +64,7 @@ def test_packing_empties_the_log_and_small_blocks_grow_together(tmp_path: Path) 
     for number in range(len(builder.frames)):
         store.append([builder.piece(number, number + 1)])
         store.settle()
-    with store._view(builder.run) as view:
-        assert view is not None
+    with store._views([builder.run]) as (view,):
         assert view.reader is not None
         assert [block.n for block in view.reader.blocks(view.id, view.published)] == [100]
         assert list(view.writers[0].tail) == []

@@ -241,7 +241,7 @@ export class LineChart {
             size: X_AXIS_PX,
             gap: 4,
             splits: () => this.#splits("x"),
-            values: () => this.#ticks.x.map((tick) => tick.label),
+            values: () => this.#labelled("x").map((tick) => tick.label),
           },
           {
             ...common,
@@ -249,7 +249,7 @@ export class LineChart {
             size: () => 14 + 6.4 * Math.max(4, ...this.#ticks.y.map((tick) => tick.label.length)),
             gap: 6,
             splits: () => this.#splits("y"),
-            values: () => this.#ticks.y.map((tick) => tick.label),
+            values: () => this.#labelled("y").map((tick) => tick.label),
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
@@ -275,7 +275,12 @@ export class LineChart {
     const scale = this.#scale;
     if (scale === null) return [];
     const isLog = axis === "x" ? scale.isLogX : scale.isLogY;
-    return this.#ticks[axis].map((tick) => portion(tick.value, scale[axis], isLog));
+    return this.#labelled(axis).map((tick) => portion(tick.value, scale[axis], isLog));
+  }
+
+  /** Rules without a number beside them would be nothing but ink. */
+  #labelled(axis: "x" | "y"): Ticks {
+    return this.#ticks[axis].filter((tick) => tick.label !== "");
   }
 
   #follow(event: MouseEvent): void {

@@ -59,7 +59,7 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { wid
     if (band > 0) fillBand(ctx, shared);
     ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
     ctx.lineWidth = Math.min(1, width);
-    strokeSpikes(ctx, shared, scale);
+    strokeSpikes(ctx, shared, scale, band > 0);
   }
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
@@ -117,8 +117,8 @@ function fillPart(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, fro
   ctx.fill();
 }
 
-function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale): void {
-  const spikes = spikesOf(pixels, scale.height, SPIKE_REACH);
+function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale, isOnBand: boolean): void {
+  const spikes = spikesOf(pixels, scale.height, SPIKE_REACH, isOnBand);
   if (spikes.length === 0) return;
   ctx.beginPath();
   for (const index of spikes) {

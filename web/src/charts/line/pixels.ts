@@ -91,30 +91,48 @@ function cut(pixel: number, most: number): number {
   return pixel < -FAR ? -FAR : pixel > most ? most : pixel;
 }
 
+/** Spikes that stand as near as this to each other do not hide one another. */
+const SPIKE_WIDTH = 3;
+/** Without bands, what is so many times as high as usual is told by its stroke. */
+const UNUSUAL = 3;
+
 /**
- * The buckets that stick out beyond both neighbours by more than `reach` pixels and by more than
+ * The buckets that stick out of those around them by more than `reach` pixels and by more than
  * the band is usually high; positions in `pixels`.
  *
  * A band alone would show a spike of one step as a faint sliver; these get a stroke of their own,
- * while noise, which sticks out everywhere, stays a band.
+ * while noise, which sticks out everywhere, stays a band. Where no band is drawn, every bucket
+ * much higher than usual gets a stroke, also one of many in a row.
  */
-export function spikesOf({ top, bottom, size }: Pixels, height: number, reach: number): number[] {
+export function spikesOf({ top, bottom, size }: Pixels, height: number, reach: number, hasBand = true): number[] {
   let usual = -1;
   const spikes: number[] = [];
   for (let index = 0; index < size; index += 1) {
     const high = top[index] ?? Number.NaN;
     const low = bottom[index] ?? Number.NaN;
     if (!(low - high > reach)) continue;
-    // A neighbour that is not there or has no band is as if it lay on the edge.
-    const [before, after] = [index > 0 ? index - 1 : -1, index + 1 < size ? index + 1 : -1];
-    const peak = Math.min(orElse(top[before], height), orElse(top[after], height), height) - high;
-    const pit = low - Math.max(orElse(bottom[before], 0), orElse(bottom[after], 0), 0);
-    const sticksOut = Math.max(peak, pit);
-    if (sticksOut <= reach) continue;
     if (usual < 0) usual = usualHeight(top, bottom, size);
-    if (low - high > reach + usual && sticksOut > reach + usual) spikes.push(index);
+    if (low - high <= reach + usual) continue;
+    const isUnusual = !hasBand && low - high > reach + UNUSUAL * usual;
+    if (isUnusual || sticksOut(index, top, bottom, size, height) > reach + usual) spikes.push(index);
   }
   return spikes;
+}
+
+/** By how much a bucket is higher, or goes deeper, than one near it on either side. */
+function sticksOut(index: number, top: Float64Array, bottom: Float64Array, size: number, height: number): number {
+  let [topBefore, topAfter, bottomBefore, bottomAfter] = [0, 0, height, height];
+  for (let away = 1; away <= SPIKE_WIDTH; away += 1) {
+    // A neighbour that is not there or has no band is as if it lay on the edge.
+    const [before, after] = [index >= away ? index - away : -1, index + away < size ? index + away : -1];
+    topBefore = Math.max(topBefore, orElse(top[before], height));
+    topAfter = Math.max(topAfter, orElse(top[after], height));
+    bottomBefore = Math.min(bottomBefore, orElse(bottom[before], 0));
+    bottomAfter = Math.min(bottomAfter, orElse(bottom[after], 0));
+  }
+  const peak = Math.min(topBefore, topAfter, height) - (top[index] ?? 0);
+  const pit = (bottom[index] ?? 0) - Math.max(bottomBefore, bottomAfter, 0);
+  return Math.max(peak, pit);
 }
 
 const MOST_HEIGHTS = 64;

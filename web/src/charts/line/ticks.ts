@@ -8,6 +8,8 @@ export interface Tick {
 }
 
 const DIGITS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+/** The digits that have labels: as many as there is room for. */
+const LABELLED = [DIGITS, [1, 2, 5], [1, 3], [1]];
 const MOST_TICKS = 40;
 
 /**
@@ -28,10 +30,11 @@ export function logTicks(low: number, high: number, mostLabels: number): Tick[] 
     }
   }
   if (values.length < 3) return roundTicks(low, high, mostLabels);
-  const labelled = values.length <= mostLabels ? DIGITS : values.length <= 2 * mostLabels ? [1, 2, 5] : [1];
+  const digitOf = (value: number): number => Number(value.toExponential().charAt(0));
+  const labelled = LABELLED.find((some) => values.filter((value) => some.includes(digitOf(value))).length <= mostLabels) ?? [1];
   return values.map((value) => {
-    const [digit = "", power = ""] = value.toExponential().split("e");
-    return { value, isLabelled: labelled.includes(Number(digit)) && Number(power) % stride === 0 };
+    const [, power = ""] = value.toExponential().split("e");
+    return { value, isLabelled: labelled.includes(digitOf(value)) && Number(power) % stride === 0 };
   });
 }
 

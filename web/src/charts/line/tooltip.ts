@@ -1,6 +1,7 @@
 /** The box beside the crosshair: the step, the nearest run's value and those around it. */
-import { formatNumber, fullNumber } from "../../lib/format";
-import type { Hit } from "./model";
+import { formatCount, formatNumber, fullNumber } from "../../lib/format";
+import { strokeGround } from "../palette";
+import type { Buckets, Hit } from "./model";
 
 const GAP = 12;
 /** As wide as the style lets it become. */
@@ -56,7 +57,7 @@ function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
   const row = document.createElement("div");
   row.className = isNearest ? "chart-tip-row is-nearest" : "chart-tip-row";
   const mark = document.createElement("i");
-  mark.style.background = line.color;
+  mark.style.background = strokeGround(line.color, line.dash);
   const name = document.createElement("span");
   name.textContent = line.name;
   const value = document.createElement("b");
@@ -70,7 +71,21 @@ function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
     band.title = `${fullNumber(low)} … ${fullNumber(high)}`;
     row.append(band);
   }
+  const odd = oddText(line.buckets, index);
+  if (odd !== "") {
+    const told = document.createElement("small");
+    told.textContent = odd;
+    row.append(told);
+  }
   return row;
+}
+
+/** What a bucket holds beside that which its value tells, counted: `2 NaN, 1 ∞`. */
+export function oddText({ mean, nan, posinf, neginf }: Buckets, index: number): string {
+  const kinds = [[nan[index], "NaN"], [posinf[index], "∞"], [neginf[index], "−∞"]] as const;
+  const told = kinds.flatMap(([some = 0, name]) => (some > 0 ? [`${formatCount(some)} ${name}`] : []));
+  const isAllOfAKind = told.length === 1 && Number.isNaN(mean[index]);
+  return isAllOfAKind ? "" : told.join(", ");
 }
 
 /** A bucket without a finite value shows what it holds: NaN or an infinity. */

@@ -1,13 +1,19 @@
 /** One chart with its title; out of sight it neither fetches nor draws. */
-import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { LineChartMount } from "../../charts/line/LineChart";
 import { plural } from "../../lib/format";
-import { Icon, Num } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { Icon, LongName, Num } from "../../ui/parts";
 import { leafOf, prefixOf } from "./sections";
 import { type PanelInput, PanelSource } from "./source";
+
+/** What a chart leaves of a panel to its plot, nearly: the axis takes the rest. */
+const AXIS_PX = 54;
+/** A panel this near to the window counts as in sight: it is ready when it comes. */
+const NEAR_PX = 160;
 
 interface PanelProps {
   readonly metric: string;
@@ -31,17 +37,25 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
   useEffect(() => {
     source.setInput(isWhole && yRange === "auto" ? { ...input, options: { ...input.options, yRange: "full" } } : input);
   }, [source, input, isWhole, yRange]);
-  useEffect(() => {
-    if (frame.current === null) return;
+  useLayoutEffect(() => {
+    const element = frame.current;
+    if (element === null) return;
+    const look = (isInSight: boolean): void => {
+      source.setInSight(isInSight);
+      if (isInSight) setSeen(true);
+    };
+    // The observer speaks when the frame is painted; series may be on their way by then. Behind
+    // this task the page has chosen its columns.
+    queueMicrotask(() => {
+      const { top, bottom, width } = element.getBoundingClientRect();
+      source.foresee(width - AXIS_PX);
+      if (element.isConnected && top < innerHeight + NEAR_PX && bottom > -NEAR_PX) look(true);
+    });
     const observer = new IntersectionObserver(
-      (entries) => {
-        const isInSight = entries.at(-1)?.isIntersecting ?? false;
-        source.setInSight(isInSight);
-        if (isInSight) setSeen(true);
-      },
-      { rootMargin: "160px" },
+      (entries) => { look(entries.at(-1)?.isIntersecting ?? false); },
+      { rootMargin: `${String(NEAR_PX)}px` },
     );
-    observer.observe(frame.current);
+    observer.observe(element);
     return () => {
       observer.disconnect();
       source.close();
@@ -57,13 +71,15 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
     }),
     [onZoom, source],
   );
-  const prefix = prefixOf(metric);
+  const [prefix, leaf, title] = [prefixOf(metric), leafOf(metric), readableText(metric)];
   return (
     <section ref={frame} className={isLarge ? "panel is-large" : "panel"} data-metric={metric} data-phase={status.phase}>
       <header className="panel-head">
-        <h3 title={metric}>
-          {metric.includes("/") && <span className="panel-prefix">{prefix}/</span>}
-          <span>{leafOf(metric)}</span>
+        <h3 title={title}>
+          {metric.includes("/") && (
+            <span className="panel-prefix">{prefix !== "" && <LongName text={prefix} />}<span className="name-tail">/</span></span>
+          )}
+          {leaf !== "" && <span className="panel-leaf"><LongName text={leaf} /></span>}
         </h3>
         {(isCut || (isWhole && yRange === "auto")) && (
           <button
@@ -76,7 +92,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
         )}
         <button
           className="button quiet icon-button"
-          aria-label={isLarge ? `Close ${metric}` : `Enlarge ${metric}`}
+          aria-label={isLarge ? `Close ${title}` : `Enlarge ${title}`}
           title={isLarge ? "Close (Esc)" : "Enlarge"}
           onClick={onEnlarge}
         >
@@ -87,7 +103,7 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
       <div className="panel-body">
         {wasSeen && (
           <LineChartMount
-            label={`${metric} by step, ${String(input.runs.length)} runs`}
+            label={`${title} by step, ${String(input.runs.length)} runs`}
             crosshair={crosshair}
             read={source.read}
             listen={source.listen}

@@ -80,10 +80,11 @@ function useMostColumns() {
   const frame = useCallback((element: HTMLDivElement | null) => {
     observer.current?.disconnect();
     if (element === null) return;
-    observer.current = new ResizeObserver((entries) => {
-      const width = entries.at(-1)?.contentRect.width ?? 0;
-      setMost(Math.max(1, Math.floor(width / PANEL_MIN_PX)));
-    });
+    const fit = (width: number): void => { setMost(Math.max(1, Math.floor(width / PANEL_MIN_PX))); };
+    // Measured before the first frame: panels that change their width are asked for twice.
+    const style = getComputedStyle(element);
+    fit(element.clientWidth - Number.parseFloat(style.paddingLeft) - Number.parseFloat(style.paddingRight));
+    observer.current = new ResizeObserver((entries) => { fit(entries.at(-1)?.contentRect.width ?? 0); });
     observer.current.observe(element);
   }, []);
   return [frame, most] as const;

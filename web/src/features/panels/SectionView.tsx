@@ -1,12 +1,13 @@
 /** A section of panels: folds, and never tears apart the panels that share a leaf. */
-import { useState } from "react";
+import { Fragment, useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { formatCount } from "../../lib/format";
-import { Icon } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { Icon, Readable } from "../../ui/parts";
 import { Panel } from "./Panel";
-import { type Section, titleOf } from "./sections";
+import { namesOf, type Section } from "./sections";
 import type { PanelInput } from "./source";
 
 /** More panels than anyone scrolls through wait behind a button. */
@@ -34,7 +35,7 @@ export function SectionView(props: SectionViewProps) {
       <h2 className="section-head">
         <button className="section-fold" aria-expanded={!isFolded} onClick={onFold}>
           <Icon name="fold" />
-          <span>{titleOf(section)}</span>
+          <SectionTitle section={section} />
           <span className="muted num">{formatCount(section.size)}</span>
         </button>
       </h2>
@@ -63,6 +64,16 @@ export function SectionView(props: SectionViewProps) {
         </button>
       )}
     </div>
+  );
+}
+
+function SectionTitle({ section }: { readonly section: Section }) {
+  const [names, more] = namesOf(section);
+  return (
+    <span className="section-title" title={section.prefixes.map(readableText).join(" · ")}>
+      {names.map((name, index) => <Fragment key={index}>{index > 0 && " · "}<Readable text={name} /></Fragment>)}
+      {more > 0 && ` and ${formatCount(more)} more`}
+    </span>
   );
 }
 

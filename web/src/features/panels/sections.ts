@@ -10,6 +10,8 @@ export interface Section {
 }
 
 const ORDER = ["train", "training", "fit", "val", "valid", "validation", "eval", "dev", "test"];
+/** What keys without a prefix stand under. */
+const ROOT = "Metrics";
 const collator = new Intl.Collator("en", { numeric: true });
 
 /** Arranges keys in sections; the order is the same whatever order the keys come in. */
@@ -64,10 +66,15 @@ export function leafOf(key: string): string {
   return key.slice(key.lastIndexOf("/") + 1);
 }
 
-export function titleOf(section: Section): string {
-  const names = section.prefixes.map((prefix) => (prefix === "" ? "Metrics" : prefix));
-  if (names.length <= 4) return names.join(" · ");
-  return `${names.slice(0, 3).join(" · ")} and ${String(names.length - 3)} more`;
+/** The names of a section's prefixes, as many as are told, and how many are not. */
+export function namesOf(section: Section): readonly [names: readonly string[], more: number] {
+  const names = section.prefixes.map((prefix) => (prefix === "" ? ROOT : isMistakable(prefix) ? `${prefix}/` : prefix));
+  return names.length <= 4 ? [names, 0] : [names.slice(0, 3), names.length - 3];
+}
+
+/** Whether a prefix reads as nothing, or as that of the keys without one. */
+function isMistakable(prefix: string): boolean {
+  return prefix === ROOT || /^\/*$/.test(prefix);
 }
 
 function sectionOf(keys: readonly string[]): Section {

@@ -53,7 +53,7 @@ export class PanelSource {
   readonly read = (): ChartContent => {
     this.#content ??= {
       lines: this.#input.runs.flatMap((run) => {
-        const series = this.#store.read(this.#key, run.id, this.#buckets());
+        const series = this.#store.read(this.#key, run.id, this.#buckets(), widened(this.#input.range));
         return series === null ? [] : [{ ...run, buckets: series.columns }];
       }),
       options: this.#input.options,
@@ -81,6 +81,11 @@ export class PanelSource {
     this.#width = pixels;
     this.#renew();
   };
+
+  /** The width that the plot will have, nearly: its series are asked for while it is made. */
+  foresee(pixels: number): void {
+    if (this.#width === 0 && pixels > 0) this.#width = pixels;
+  }
 
   readonly setBeyond = (beyond: number): void => { this.#setStatus({ ...this.#status, beyond }); };
 

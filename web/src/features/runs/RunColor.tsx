@@ -4,7 +4,7 @@ import { useUpdateRun } from "../../api/queries";
 import { DARK, LIGHT } from "../../charts/palette";
 import { RunMark } from "../../ui/RunMark";
 import { useIsDark } from "../../ui/parts";
-import { colorOf } from "./colors";
+import { colorOf, dashOf } from "./colors";
 
 export function RunColor({ run }: { readonly run: Run }) {
   const isDark = useIsDark();
@@ -22,7 +22,7 @@ export function RunColor({ run }: { readonly run: Run }) {
       }}
     >
       <summary title="Choose the colour" aria-label="Colour of the run">
-        <RunMark color={colorOf(run, isDark)} state={run.state} isShown />
+        <RunMark color={colorOf(run, isDark)} state={run.state} isShown dash={dashOf(run)} />
       </summary>
       <div className="swatches">
         {(isDark ? DARK : LIGHT).map((color, index) => (

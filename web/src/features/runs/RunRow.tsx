@@ -6,7 +6,7 @@ import type { Crosshair } from "../../charts/crosshair";
 import { soloRun, toggleRun, type View, type ViewChange } from "../../lib/view";
 import { Ago, useIsDark } from "../../ui/parts";
 import { RunMark } from "../../ui/RunMark";
-import { colorOf } from "./colors";
+import { colorOf, dashOf } from "./colors";
 
 interface RunRowProps {
   readonly run: Run;
@@ -42,7 +42,7 @@ export function RunRow({ run, top, isShown, view, onView, crosshair, link }: Run
           solo();
         }}
       >
-        <RunMark color={color} state={run.state} isShown={isShown} />
+        <RunMark color={color} state={run.state} isShown={isShown} dash={dashOf(run)} />
       </button>
       {link(run, <span className="run-name" title={`${run.name} · ${run.id}`}>{run.name}</span>)}
       <span className={`run-state is-${run.state}`}>

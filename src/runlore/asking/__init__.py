@@ -1,0 +1,1 @@
+"""Questions as people type them: parsed and checked, never run here."""

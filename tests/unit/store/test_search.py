@@ -1,0 +1,39 @@
+"""Patterns from outside match or are refused, and none keeps a server busy."""
+
+import pytest
+
+from runlore.errors import UsageError
+from runlore.store.search import matcher
+
+
+def test_a_pattern_is_searched_whatever_the_case_unless_it_counts() -> None:
+    assert matcher("^Train/", is_search=True)("train/loss")
+    assert not matcher("^Train/", is_search=False)("train/loss")
+    assert matcher(r"\d{4}-\d{2}-\d{2}", is_search=True)("on 2026-11-23")
+    assert matcher(r"A\p{Lu}{1}", is_search=True)("AB")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("((a{999}){999}){999}", "repeats"),
+        ("(((a{0,99}){0,99}){0,99})", "repeats"),
+        ("a{99999999999999999999}", "repeats"),
+        ("(a", "no regular expression"),
+        ("\\", "no regular expression"),
+        ("a" * 513, "512 characters"),
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_with_its_reason(pattern: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        matcher(pattern, is_search=True)
+
+
+def test_a_pattern_that_takes_long_is_given_up() -> None:
+    fits = matcher("(a|aa)+$|x", is_search=True)
+    with pytest.raises(UsageError, match="longer than 1 s"):
+        fits("a" * 200 + "1")
+
+
+def test_deep_parentheses_end_well() -> None:
+    assert matcher("(" * 250 + ")" * 250, is_search=True)("a")
