@@ -55,7 +55,8 @@ def called(
 
 
 def test_every_command_has_an_example_that_runs(tmp_path: Path) -> None:
-    (tmp_path / ".runlore" / "spool").mkdir(parents=True)
+    for folder in ("spool", "server"):
+        (tmp_path / ".runlore" / folder).mkdir(parents=True)
     builder = SpoolBuilder(RunRef("local", "digits", "k3f9x2ab"))
     builder.log({"loss": 0.5}, step=0)
     names = commands()

@@ -19,6 +19,7 @@ BARE = (
     Group("serve", "runlore.cli.serve:serve", "Take what programs log, and show it."),
     Group("demo", "runlore.cli.demo:demo", "Train eight small networks and watch them."),
     Group("sync", "runlore.cli.sync:sync", "Deliver the spools of this machine to a server."),
+    Group("fsck", "runlore.cli.fsck:fsck", "Find damage in a data folder, and mend it."),
 )
 NOUNS = (
     Group("run", "runlore.cli.run:app", "List, get, update and delete runs."),

@@ -16,6 +16,7 @@ from runlore.errors import (
     UsageError,
 )
 from runlore.store.embedded.metrics_decode import StreamDecoder
+from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_history import History
 from runlore.store.embedded.metrics_load import Waker, load
@@ -330,6 +331,10 @@ class EmbeddedMetricStore:
                             lent[run.project] = history, history.borrow()
                             back.callback(history.give_back, lent[run.project][1])
                             back.enter_context(translated(history.path))
+                            back.enter_context(agreeing(history.path))
+                        else:
+                            for writer in run.writers.values():
+                                writer.check_unpacked()
                     views.append(self._view(run, lent.get(run.project)))
             for project, (_, reader) in lent.items():
                 reader.expect([view.id for view in views if view.project == project])

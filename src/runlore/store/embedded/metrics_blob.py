@@ -3,7 +3,8 @@
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import zstandard
@@ -83,7 +84,8 @@ def pack_ints(columns: Sequence[Ints]) -> bytes:
 def unpack_ints(blob: bytes, count: int, name: str) -> Ints:
     """Unpack `count` integer columns, one per row of the result."""
     body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
-    stacked = _together(body).view(np.int64).reshape(count, -1)
+    with _fitting(name, count):
+        stacked = _together(body).view(np.int64).reshape(count, -1)
     return np.cumsum(stacked, axis=1)
 
 
@@ -95,7 +97,8 @@ def pack_floats(values: Floats) -> bytes:
 def unpack_floats(blob: bytes, count: int, name: str) -> Floats:
     """Unpack a matrix with `count` columns."""
     body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
-    return _together(body).view(np.float64).reshape(-1, count)
+    with _fitting(name, count):
+        return _together(body).view(np.float64).reshape(-1, count)
 
 
 def pack_texts(texts: Sequence[str]) -> bytes:
@@ -109,10 +112,24 @@ def unpack_texts(blob: bytes, count: int, name: str) -> list[str]:
     body = unseal(blob, name)
     texts = []
     at = 4 * count
-    for length in struct.unpack_from(f"<{count}I", body):
-        texts.append(str(body[at : at + length], "utf-8"))
-        at += length
+    with _fitting(name, count):
+        for length in struct.unpack_from(f"<{count}I", body):
+            texts.append(str(body[at : at + length], "utf-8"))
+            at += length
     return texts
+
+
+@contextmanager
+def _fitting(name: str, count: int) -> Iterator[None]:
+    """Turn a blob that does not hold `count` columns or texts into DamageError."""
+    try:
+        yield
+    except (ValueError, struct.error, ZeroDivisionError) as error:
+        raise DamageError(
+            f"{name} is damaged: it does not hold {count} of what it should; "
+            "restore the file from a backup or delete the run",
+            offset=0,
+        ) from error
 
 
 def _planes(flat: NDArray[np.uint8]) -> bytes:

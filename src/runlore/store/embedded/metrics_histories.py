@@ -5,7 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from runlore.store.embedded.metrics_history import History
-from runlore.store.embedded.metrics_log import refuse_newer
+from runlore.store.embedded.metrics_log import refuse_newer, translated
 from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_summary import Summary
@@ -89,6 +89,8 @@ class Histories:
 
     def _opened(self, project: int, path: Path) -> History:
         if project not in self._open:
-            self._open[project] = History(path, self._sizes)
+            with translated(path):
+                self._open[project] = History(path, self._sizes)
             self._fresh.append((project, self._open[project]))
+        self._open[project].check_present()
         return self._open[project]

@@ -23,7 +23,25 @@ class Loaded(NamedTuple):
 
 
 def load(log: Log, memory: Memory) -> Loaded:
-    """Fill an empty memory with names; the pieces that were not packed stay asleep."""
+    """Fill an empty memory with names; the pieces that were not packed stay asleep.
+
+    Raises:
+        DamageError: what it reads is not what was written.
+    """
+    try:
+        with translated(log.path):
+            return _load(log, memory)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DamageError):
+            raise
+        raise DamageError(
+            f"{str(log.path)!r} is damaged: a row in it belongs to none, or holds what was not "
+            f"written ({error!r}); 'runlore fsck' names it, restore the file from a backup",
+            offset=0,
+        ) from error
+
+
+def _load(log: Log, memory: Memory) -> Loaded:
     names = log.projects()
     runs: dict[int, Run] = {}
     for number, project, name, state in log.runs():
@@ -36,11 +54,10 @@ def load(log: Log, memory: Memory) -> Loaded:
         run.writers[name] = writers[number] = Writer(number, name, run, saved)
     for run_number, rewind in log.rewinds():
         runs[run_number].rewinds.append(rewind)
-    with translated(log.path):
-        for piece in log.pieces():
-            writer = writers[piece.writer]
-            writer.waiting.append(piece)
-            memory.asleep[writer.id] = writer
+    for piece in log.pieces():
+        writer = writers[piece.writer]
+        writer.waiting.append(piece)
+        memory.asleep[writer.id] = writer
     projects = {owner_and_name: number for number, owner_and_name in names.items()}
     return Loaded(projects, max([0, *names, *runs, *writers]))
 

@@ -31,6 +31,13 @@ CREATE INDEX declared_writer ON declared (writer);
 CREATE INDEX writer_run ON writer (run);
 """
 
+_PASSING = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_SCHEMA),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+)
+"""What of SQLite's errors says nothing about the file itself."""
 _JOURNAL_BYTES = 4 * 1024 * 1024
 _MANY_FREE_PAGES = 256
 
@@ -136,11 +143,12 @@ def translated(path: Path) -> Iterator[None]:
     """Turn a disk that is full or fails into UnavailableError, a broken file into DamageError."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise UnavailableError(
-            f"cannot read or write {str(path)!r} now: {error}; free space on its disk"
-        ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite's own text of an error may hold bytes of a damaged schema.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+            raise UnavailableError(
+                f"cannot read or write {str(path)!r} now: {error}; free space on its disk"
+            ) from error
         raise DamageError(
             f"{str(path)!r} is damaged: {error}; restore it from a backup", offset=0
         ) from error
@@ -177,8 +185,15 @@ class Log:
         self.lock = threading.Lock()
         self.path = folder / "log.db"
         self._db = open_database(self.path, _TABLES, upgrade="")
+        try:
+            with translated(self.path):
+                (self.last_seq,) = self._db.execute(
+                    "SELECT ifnull(max(seq), 0) FROM piece"
+                ).fetchone()
+        except BaseException:
+            self._db.close()
+            raise
         self._is_shrinking = False
-        (self.last_seq,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM piece").fetchone()
 
     def commit(self, changes: Changes) -> None:
         """Write changes durably, all or none."""
@@ -232,9 +247,10 @@ class Log:
         Raises:
             DamageError: they are not what was written; it calls the writer `name`.
         """
-        rows = self._db.execute(
-            "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
-        )
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT id, frames FROM declared WHERE writer = ? ORDER BY id", (writer,)
+            ).fetchall()
         return [
             unseal(frames, f"declaration {number} of {name} in {str(self.path)!r}")
             for number, frames in rows
@@ -316,10 +332,17 @@ def decode_progress(text: str | None) -> Progress:
     """Decode what `encode_progress` made; None stands for nothing yet."""
     if text is None:
         return Progress()
-    *plain, tokens = json.loads(text)
-    restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
-    names = Progress.__slots__[:-1]
-    return Progress(**dict(zip(names, plain, strict=True)), row_tokens=tuple(restored))
+    try:
+        *plain, tokens = json.loads(text)
+        restored: list[Token] = [tuple(t) if isinstance(t, list) else t for t in tokens]
+        names = Progress.__slots__[:-1]
+        return Progress(**dict(zip(names, plain, strict=True)), row_tokens=tuple(restored))
+    except (ValueError, TypeError) as error:
+        raise DamageError(
+            f"what was known of a writer is damaged: {text!r} is not what was written; "
+            "'runlore fsck' names the writer",
+            offset=0,
+        ) from error
 
 
 def sealed(data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runlore.errors import DamageError, RunloreError, UnavailableError
 from runlore.store.embedded.metrics_histories import Histories
-from runlore.store.embedded.metrics_history import Packing, Raising
+from runlore.store.embedded.metrics_history import History, Packing, Raising
 from runlore.store.embedded.metrics_load import Waker
 from runlore.store.embedded.metrics_log import ALIVE, Log
 from runlore.store.embedded.metrics_tail import PACK_IDLE_S, Memory, TailPiece, Writer, is_due
@@ -167,8 +167,10 @@ class Packer:
             if not taken:
                 return
             try:
-                history = self._histories.make(taken[0][0].run.project)
+                history = self._made(taken[0][0].run.project)
                 number, damaged = history.pack([_packing(*one) for one in taken])
+                # What went into a file that was removed meanwhile stays in the log.
+                history.check_present()
             except DamageError as error:
                 self._give_up({writer.id: error for writer, _ in taken}, taken)
                 return
@@ -178,6 +180,18 @@ class Packer:
                 for writer, pieces in taken:
                     if writer.id not in damaged:
                         self._memory.drop_tail(writer, pieces)
+
+    def _made(self, project: int) -> History:
+        """Return a project's history, making it unless it once was there."""
+        history = self._histories.find(project)
+        if history is None:
+            with self._memory.changed:
+                for run in self._memory.runs.values():
+                    if run.project == project and run.state == ALIVE:
+                        for writer in run.writers.values():
+                            writer.check_unpacked()
+            history = self._histories.make(project)
+        return history
 
     def _shrink(self) -> bool:
         """Give a step's worth of free pages back to the disk; tell whether there are more."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from runlore.store.embedded.metrics_blob import (
 from runlore.store.embedded.metrics_buckets import Buckets
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_levels import Leaf, Tower, leaves_of, read_leaf, towers_of
+from runlore.store.embedded.metrics_log import translated
 from runlore.store.embedded.metrics_summary import Summary
 
 SEGMENT_BITS = 20
@@ -53,12 +55,20 @@ class HistoryReader:
 
     Args:
         told: what was named as damaged in a warning, so that it is named once.
+        db: a connection to read from; None opens one.
     """
 
-    def __init__(self, path: Path, told: set[str]) -> None:
+    def __init__(self, path: Path, told: set[str], db: sqlite3.Connection | None = None) -> None:
         self.path = path
         self._told = told
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with translated(path):
+            # One that is gone is not made again as an empty one.
+            self._db = db or sqlite3.connect(
+                f"file:{quote(str(path))}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+            )
         self._columns: dict[int, Columns] = {}
         self._expected: dict[int, None] = {}
         self._towers: dict[int, list[Tower]] = {}
@@ -66,8 +76,9 @@ class HistoryReader:
 
     def begin(self) -> None:
         """Take the snapshot."""
-        self._db.execute("BEGIN")
-        self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
+        with translated(self.path):
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT 1 FROM block LIMIT 1").fetchone()
 
     def end(self) -> None:
         """Let go of the snapshot."""
@@ -257,7 +268,7 @@ class HistoryReader:
         """Return the blob, the length of its columns, and what to call it in an error."""
         place = (block.id << SEGMENT_BITS) + number
         row = self._db.execute("SELECT body FROM segment WHERE id = ?", (place,)).fetchone()
-        named = repr(keys[0]) if len(keys) == 1 else f"{keys[0]!r} to {keys[-1]!r}"
+        named = " to ".join(map(repr, dict.fromkeys([*keys[:1], *keys[-1:]]))) or "none"
         name = self._name(f"chunk {number} of block {block.id}, key {named},", run_name)
         return row[0] if row else b"", block.n, name
 

@@ -36,6 +36,7 @@ class Summary:
         self._of_columns: dict[Columns, Ints] = {}
         self._texts: dict[int, str] = {}
         # Rows: count, first step, last step, offset of the last; then last, least, greatest.
+        # There is room for more keys than there are, or each new one would copy all.
         self._ints: Ints = np.zeros((_INTS, 0), dtype=np.int64)
         self._floats: Floats = np.zeros((_FLOATS, 0))
 
@@ -74,7 +75,8 @@ class Summary:
 
     def cells(self) -> Iterator[Cell]:
         """Yield every key and kind."""
-        ints, floats = self._ints.T.tolist(), self._floats.T.tolist()
+        known = len(self._places)
+        ints, floats = self._ints[:, :known].T.tolist(), self._floats[:, :known].T.tolist()
         for (key, kind), place in self._places.items():
             count, first_step, last_step, _ = ints[place]
             number, low, high = floats[place]
@@ -104,7 +106,8 @@ class Summary:
         """Encode for storage."""
         texts = {str(place): text for place, text in self._texts.items()}
         names = json.dumps([[list(cell) for cell in self._places], texts]).encode()
-        body = self._ints.tobytes() + self._floats.tobytes()
+        known = len(self._places)
+        body = self._ints[:, :known].tobytes() + self._floats[:, :known].tobytes()
         return seal(_HEAD.pack(len(names), len(self._places)) + names + body)
 
     @classmethod
@@ -128,9 +131,9 @@ class Summary:
             known = self._places
             at = [known.setdefault(cell, len(known)) for cell in columns.cells]
             self._of_columns[columns] = np.array(at, dtype=np.int64)
-            fresh = len(known) - self._ints.shape[1]
-            if fresh:
-                self._ints = np.hstack([self._ints, np.zeros((_INTS, fresh), dtype=np.int64)])
-                empty = np.repeat([[0.0], [np.inf], [-np.inf]], fresh, axis=1)
+            if len(known) > self._ints.shape[1]:
+                more = max(len(known) - self._ints.shape[1], len(known) // 2)
+                self._ints = np.hstack([self._ints, np.zeros((_INTS, more), dtype=np.int64)])
+                empty = np.repeat([[0.0], [np.inf], [-np.inf]], more, axis=1)
                 self._floats = np.hstack([self._floats, empty])
         return self._of_columns[columns]

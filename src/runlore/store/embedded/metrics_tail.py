@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runlore.core.run import RunRef
-from runlore.errors import ConflictError, DamageError
+from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_decode import Block, Columns, Decoded, StreamDecoder
 from runlore.store.embedded.metrics_history import joined
 from runlore.store.embedded.metrics_log import (
@@ -87,6 +87,17 @@ class Writer:
     def title(self) -> str:
         """What errors and warnings call it."""
         return f"writer {self.name!r} of run {self.run.ref}"
+
+    def check_unpacked(self) -> None:
+        """Raise UnavailableError if something of it is packed, for one that finds no history."""
+        first = self.tail[0] if self.tail else None
+        packed = self.progress.next if first is None else first.after.next - first.size
+        if packed > 0 and not self.waiting:
+            raise UnavailableError(
+                f"{self.title} is packed up to byte {packed}, but 'history/{self.run.project}.db' "
+                "is missing in the data folder; stop the server, put the file back from a backup, "
+                "and start it again, or delete the run"
+            )
 
     def check(self) -> None:
         """Raise DamageError if this writer cannot go on."""
