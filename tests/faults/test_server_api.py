@@ -3,8 +3,11 @@
 import gzip
 import json
 import math
+import os
 import socket
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
@@ -389,6 +392,44 @@ def test_history_pages_follow_one_another(server: ServerProcess, project: str) -
     found = cast(list[JsonObject], only)
     assert [set(row) for row in found] == [{"step", "time", "values"}] * 2
     assert [row["values"] for row in found] == [{"w-2": 1.0}] * 2
+
+
+def test_steps_that_no_run_can_have_are_the_ends_of_the_history(
+    server: ServerProcess, project: str
+) -> None:
+    server.send_spool(a_spool(project))
+    runs = f"{BASE}/{project}/runs/r1/history"
+    for query, count in ((f"start={10**30}", 0), (f"start=-{10**30}&stop={10**30}", 3)):
+        answer = server.get(f"{runs}?{query}")
+        assert (answer.status, len(cast(list[object], answer.json["rows"]))) == (200, count)
+
+
+def test_a_resumed_run_keeps_what_json_cannot_hold_in_its_config(
+    server: ServerProcess, project: str, tmp_path: Path
+) -> None:
+    program = f"""
+import runlore
+with runlore.init(project={project!r}, id="r1", resume="must") as run:
+    run.config["deep"]["lr"] = 0.2
+"""
+    odd: JsonObject = {
+        "deep": {"clip": math.inf, "lr": 0.1},
+        "big": 2**80,
+        "mine": {"$number": "7"},
+    }
+    builder = SpoolBuilder(RunRef("local", project, "r1"))
+    builder.add(spool.frame(spool.encode_json(spool.CONFIG, odd)))
+    builder.end()
+    assert server.send_spool(builder).status == 200
+    places = {"RUNLORE_HOME": str(tmp_path), "RUNLORE_STAGING": str(tmp_path / "staging")}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **places, "RUNLORE_URL": server.url, "RUNLORE_MODE": "online"},
+        check=True,
+        timeout=120,
+    )
+    config = Api(server.url).run(f"{project}/r1").config
+    assert config == {**odd, "deep": {"clip": math.inf, "lr": 0.2}}
 
 
 def test_a_metric_called_step_or_time_hides_nothing_and_is_not_hidden(

@@ -15,6 +15,11 @@ MAX_KEYS_PER_ROW = 262_144
 MAX_STRING_BYTES = 8 * 1024 * 1024
 
 
+def bounded_step(step: int | None) -> int | None:
+    """Bring a step that no run can have to the next that every store can work with."""
+    return None if step is None else max(-MAX_STEP - 1, min(step, MAX_STEP + 1))
+
+
 def kind_of(value: Value) -> Kind:
     """Tell the kind of a value."""
     if isinstance(value, bool):

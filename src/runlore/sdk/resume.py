@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runlore.core.json import JsonObject
 from runlore.core.metric import MAX_STEP
 from runlore.core.run import RunRef
-from runlore.errors import DamageError, RunloreError
+from runlore.errors import DamageError, RunloreError, UsageError
 from runlore.settings import Settings
 from runlore.wire import spool
 
@@ -97,7 +97,8 @@ def _ask(settings: Settings, ref: RunRef) -> Known:
         with suppress(ValueError, RecursionError):
             found = json.loads(body)
     if isinstance(found, dict) and found.get("id") == ref.run_id:
-        return Known(is_answered=True, run=_sane(found))
+        with suppress(UsageError, RecursionError):
+            return Known(is_answered=True, run=_sane(found))
     if status >= 400:
         return Known(is_answered=False)
     return Known(
@@ -108,7 +109,14 @@ def _ask(settings: Settings, ref: RunRef) -> Known:
 
 
 def _sane(run: JsonObject) -> JsonObject:
-    """Return what a server says of a run without the step if none could follow it."""
+    """Return what a server says of a run without the step if none could follow it.
+
+    Raises:
+        UsageError: its config is none that a server writes.
+    """
+    from runlore.wire.document import unplain_object
+
+    run = {**run, "config": unplain_object(run.get("config", {}))}
     last = run.get("last_step")
     is_step = type(last) is int and -MAX_STEP <= last < MAX_STEP
     return run if is_step else {**run, "last_step": None}

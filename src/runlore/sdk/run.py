@@ -54,7 +54,7 @@ class Run(Facts):
         "_tree",
         "_unkept",
         "_writer",
-        "summary",
+        "_summary",
     )
 
     def __init__(self, origin: Origin, *, step: int = 0) -> None:
@@ -62,7 +62,7 @@ class Run(Facts):
         self._unkept = UnkeptRows(step) if is_disabled else None
         convert = to_json_or_text if is_disabled else to_json
         self._config = Config(self._write_config, convert)
-        self.summary = Summary(self._last_values, self._write_summary, convert)
+        self._summary = Summary(self._last_values, self._write_summary, convert)
         super().__init__(origin)
         self._started = time.monotonic()
         self._first_step = step
@@ -116,6 +116,15 @@ class Run(Facts):
     @config.setter
     def config(self, fields: object) -> None:
         self._config.update(fields)
+
+    @property
+    def summary(self) -> Summary:
+        """The last values, or what was set by hand; to set it is to update it."""
+        return self._summary
+
+    @summary.setter
+    def summary(self, fields: object) -> None:
+        self._summary.update(fields)
 
     @property
     def step(self) -> int:

@@ -10,7 +10,7 @@ from runlore.asking.check import check_column, check_condition
 from runlore.asking.parse import parse_columns, parse_filter, parse_sort
 from runlore.core.expression import Column, ColumnType, Condition, SortKey
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.metric import Kind, Value
+from runlore.core.metric import Kind, Value, bounded_step
 from runlore.core.run import RunRef, RunState
 from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
@@ -259,6 +259,7 @@ class Runs:
         skip = 0
         if after is not None:
             start, skip = after
+        start, stop = bounded_step(start), bounded_step(stop)
         rows: list[HistoryRow] = []
         step, seen, text = None, 0, 0
         for row in self._metrics.rows(ref, keys=keys, start=start, stop=stop):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from runlore.core.axis import STEP, Axis
-from runlore.core.metric import MAX_STEP
+from runlore.core.metric import bounded_step
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.services.groups import GroupSeries, group_series
@@ -90,8 +90,8 @@ def read_series(
         refs,
         keys,
         buckets=asked.buckets,
-        start=_bounded(asked.start),
-        stop=_bounded(asked.stop),
+        start=bounded_step(asked.start),
+        stop=bounded_step(asked.stop),
         axis=asked.axis,
     )
     if asked.is_relative:
@@ -131,8 +131,3 @@ def _since(series: Series, began_ns: int) -> Series:
     began_s = began_ns / 1e9
     x, last = series.x, series.x.last - began_s
     return replace(series, x=XColumns(min=x.min - began_s, max=x.max - began_s, last=last))
-
-
-def _bounded(step: int | None) -> int | None:
-    """Bring a step that no run can have to the next that every store can work with."""
-    return None if step is None else max(-MAX_STEP - 1, min(step, MAX_STEP + 1))

@@ -124,10 +124,13 @@ def test_a_config_that_is_set_as_a_whole_updates_the_config(home: Path) -> None:
             run.config["layers"].append(3)
             run.config["layers"][1].append(4)
             wandb.summary = {"note": "good"}  # type: ignore[assignment]
+            run.summary = {"best": 9}
+            run.summary["worst"] = 1
             assert wandb.config is run.config
             assert dict(run.config) == {"lr": 0.1, "layers": [1, [2, 4], 3]}
-            assert run.summary["note"] == "good"
+            assert dict(run.summary) == {"note": "good", "best": 9, "worst": 1}
     found, _ = settled(home)
+    assert found.of(spool.SUMMARY) == [{"note": "good"}, {"best": 9}, {"worst": 1}]
     merged: dict[str, object] = {}
     for change in found.of(spool.CONFIG):
         merged.update(change)
