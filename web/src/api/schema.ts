@@ -89,6 +89,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{owner}/{project}/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** ListColumns */
+        get: operations["ApiV1ProjectsOwnerColumnsListColumns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{owner}/{project}/runs": {
         parameters: {
             query?: never;
@@ -98,6 +115,23 @@ export interface paths {
         };
         /** ListRuns */
         get: operations["ApiV1ProjectsOwnerRunsListRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{owner}/{project}/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** GroupRuns */
+        get: operations["ApiV1ProjectsOwnerGroupsGroupRuns"];
         put?: never;
         post?: never;
         delete?: never;
@@ -134,6 +168,23 @@ export interface paths {
         };
         /** ReadHistory */
         get: operations["ApiV1ProjectsOwnerRunsHistoryReadHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{owner}/{project}/runs/{run}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** ExportRun */
+        get: operations["ApiV1ProjectsOwnerRunsExportExportRun"];
         put?: never;
         post?: never;
         delete?: never;
@@ -234,6 +285,17 @@ export interface components {
         Keys: {
             keys: components["schemas"]["Key"][];
         };
+        /** OneGroup */
+        OneGroup: {
+            group: string;
+            key: string;
+            width: number;
+            rows: number;
+            points: number;
+            columns: {
+                [key: string]: unknown[];
+            };
+        };
         /** OneSeries */
         OneSeries: {
             run: string;
@@ -332,6 +394,33 @@ export interface components {
             last_step: number | null;
             definitions: components["schemas"]["Definition"][];
         };
+        /** RunColumn */
+        RunColumn: {
+            column: string;
+            source: string;
+            key: string;
+            runs: number;
+            kinds: {
+                [key: string]: number;
+            };
+        };
+        /** RunColumns */
+        RunColumns: {
+            columns: components["schemas"]["RunColumn"][];
+        };
+        /** RunGroup */
+        RunGroup: {
+            values: unknown[];
+            runs: number;
+            states: {
+                [key: string]: number;
+            };
+        };
+        /** RunGroupList */
+        RunGroupList: {
+            groups: components["schemas"]["RunGroup"][];
+            total: number;
+        };
         /** RunList */
         RunList: {
             runs: components["schemas"]["Run"][];
@@ -351,19 +440,30 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** SeriesGroup */
+        SeriesGroup: {
+            name: string;
+            runs: string[];
+        };
         /** SeriesList */
         SeriesList: {
             series: components["schemas"]["OneSeries"][];
             columns: string[];
+            x?: components["schemas"]["XAxis"];
+            groups?: components["schemas"]["OneGroup"][];
+            group_columns?: string[];
         };
         /** SeriesQuery */
         SeriesQuery: {
-            runs: string[];
-            keys: string[];
+            runs?: string[];
+            groups?: components["schemas"]["SeriesGroup"][];
+            keys?: string[];
+            keys_matching?: string | null;
             /** @default 800 */
             buckets: number;
             start?: number | null;
             stop?: number | null;
+            x?: components["schemas"]["XAxis"];
         };
         /**
          * Taken
@@ -380,6 +480,17 @@ export interface components {
             server: string;
             /** @example 4966 */
             points: number;
+        };
+        /**
+         * XAxis
+         * @default {
+         *       "kind": "step"
+         *     }
+         */
+        XAxis: {
+            /** @enum {string} */
+            kind: "step" | "time" | "relative" | "key";
+            key?: string | null;
         };
     };
     responses: never;
@@ -543,12 +654,54 @@ export interface operations {
             };
         };
     };
+    ApiV1ProjectsOwnerColumnsListColumns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunColumns"];
+                };
+            };
+            /** @description Bad request syntax or unsupported method */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        status_code: number;
+                        detail: string;
+                        extra?: null | {
+                            [key: string]: unknown;
+                        } | unknown[];
+                    };
+                };
+            };
+        };
+    };
     ApiV1ProjectsOwnerRunsListRuns: {
         parameters: {
             query?: {
                 /** @description part of name, id or tag, or /a regular expression/ */
                 search?: string;
                 state?: "running" | "finished" | "failed" | "crashed";
+                /** @description such as config.lr < 0.1 AND state = 'failed' */
+                filter?: string;
+                /** @description columns, such as -summary.loss,name */
+                sort?: string;
                 limit?: number;
                 cursor?: string | null;
             };
@@ -568,6 +721,50 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RunList"];
+                };
+            };
+            /** @description Bad request syntax or unsupported method */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        status_code: number;
+                        detail: string;
+                        extra?: null | {
+                            [key: string]: unknown;
+                        } | unknown[];
+                    };
+                };
+            };
+        };
+    };
+    ApiV1ProjectsOwnerGroupsGroupRuns: {
+        parameters: {
+            query: {
+                /** @description columns, such as config.lr,config.model */
+                by: string;
+                /** @description such as config.lr < 0.1 AND state = 'failed' */
+                filter?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                owner: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunGroupList"];
                 };
             };
             /** @description Bad request syntax or unsupported method */
@@ -734,6 +931,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Bad request syntax or unsupported method */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        status_code: number;
+                        detail: string;
+                        extra?: null | {
+                            [key: string]: unknown;
+                        } | unknown[];
+                    };
+                };
+            };
+        };
+    };
+    ApiV1ProjectsOwnerRunsExportExportRun: {
+        parameters: {
+            query?: {
+                format?: "parquet" | "csv";
+                keys?: string[] | null;
+            };
+            header?: never;
+            path: {
+                owner: string;
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stream Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Bad request syntax or unsupported method */
