@@ -14,8 +14,7 @@ from zlib import crc32
 
 from runlore.core.metric import MAX_STEP, MAX_STRING_BYTES, Value
 from runlore.errors import UsageError
-from runlore.sdk.segments import is_of_handler
-from runlore.sdk.spool import Stream, complete
+from runlore.sdk.spool import Stream
 from runlore.sdk.values import VALUE_ERRORS, check_key, checked_step, flatten, is_direct
 from runlore.wire import spool
 
@@ -141,40 +140,33 @@ class Rows:
             with self._lock:
                 number = self.step if step is None else step
                 stream = self._stream
-                at = end = 0
-                head = payload = b""
-                buffer = None
                 try:
                     payload = plan.pack(4, plan.set_id, number, now, *data.values())
-                    head = _pack_head(plan.length, crc32(payload))
-                    at = stream.at
-                    body = at + 8
-                    end = body + plan.length
-                    if end <= stream.capacity:
-                        # First of all: a write that is a system call may let a handler in.
-                        stream.at = end
-                        buffer = stream.buffer
-                        buffer[body:end] = payload  # type: ignore[index]
-                        buffer[at:body] = head  # type: ignore[index]
-                        self.step = number + 1 if commit is None or commit else number
-                        plan.last = payload
-                        self.points = plan.sequence = self.points + plan.count
-                        is_due = not self.tock_ns <= now < self.tick_ns
-                except OSError as error:
-                    if is_of_handler(error):
-                        if buffer is not None:
-                            complete(buffer, at, head, payload)
-                        raise
-                    # Only a write fails so, and the long way makes room for it.
-                    stream.give_back(at, end)
-                    is_due = None
                 except (OverflowError, StructError):
                     # The long way tells what is wrong.
-                    is_due = None
-                except BaseException:
-                    if buffer is not None:
-                        complete(buffer, at, head, payload)
-                    raise
+                    payload = b""
+                head = _pack_head(plan.length, crc32(payload))
+                at = stream.at
+                body = at + 8
+                end = body + plan.length
+                if not payload:
+                    is_kept = False
+                elif end <= stream.capacity:
+                    stream.at = end
+                    buffer = stream.buffer
+                    buffer[body:end] = payload  # type: ignore[index]
+                    buffer[at:body] = head  # type: ignore[index]
+                    is_kept = True
+                else:
+                    # Into a segment that is written; the long way makes room where there is none.
+                    is_kept = end <= stream.reach and stream.put(payload, is_row=True)
+                if is_kept:
+                    self.step = number + 1 if commit is None or commit else number
+                    plan.last = payload
+                    self.points = plan.sequence = self.points + plan.count
+                    is_due = not self.tock_ns <= now < self.tick_ns
+            if self._postponed is not None:
+                self.end_if_postponed()
         if is_due is None:
             self._log_slowly(data, step, commit)
         elif is_due:

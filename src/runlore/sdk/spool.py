@@ -13,7 +13,7 @@ from zlib import crc32
 from runlore.core.json import JsonObject
 from runlore.sdk.overflow import Overflow, Spare
 from runlore.sdk.places import OVERFLOW
-from runlore.sdk.segments import Segment, is_of_handler, make_segment
+from runlore.sdk.segments import Segment, WrittenSegment, is_of_handler, make_segment
 from runlore.wire import spool
 
 FIRST_SEGMENT = 64 * 1024
@@ -47,10 +47,11 @@ class Stream:
         buffer: the segment that takes frames now.
         base: the stream's byte at which it begins.
         at: the byte of the segment behind its last frame.
-        capacity: the byte behind its last one; 0 while it takes nothing.
+        capacity: the byte behind its last one; 0 while it takes nothing or is not mapped.
+        reach: the same of a segment that is written: a handler may run in the middle of a frame.
         lost_rows: rows that could not be kept and that no gap frame has counted yet.
         trouble: why rows wait in memory or are counted, or None.
-        is_rolling: whether a segment is being begun; a signal handler may find it so.
+        is_rolling: whether a segment is being begun or written; a signal handler may find it so.
         is_helpless: whether the trouble is the program's own, which no waiting mends.
     """
 
@@ -60,6 +61,7 @@ class Stream:
         self.base = 0
         self.at = 0
         self.capacity = 0
+        self.reach = 0
         self.lost_rows = 0
         self.gap_points = 0
         self.trouble: str | None = None
@@ -75,6 +77,8 @@ class Stream:
         self._overflow = Overflow(folder)
         self._spare: Spare | None = None
         self._is_on_disk = False
+        # Whether the segment is written and may take what is held.
+        self._is_continued = False
         self._retry_ns = 0
         self._look_ns = 0
         self._room = 0
@@ -97,30 +101,16 @@ class Stream:
         at = self.at
         body = at + 8
         end = body + size
-        buffer = self.buffer
-        if end <= self.capacity and not self._held and buffer is not None:
+        if end <= self.capacity:
             self.at = end
-            try:
-                buffer[body:end] = payload
-                buffer[at:body] = head
-            except OSError as error:
-                if is_of_handler(error):
-                    complete(buffer, at, head, payload)
-                    raise
-                self.trouble = error.strerror or str(error)
-                self.capacity = 0
-                self.give_back(at, end)
-            except BaseException:
-                complete(buffer, at, head, payload)
-                raise
-            else:
-                return True
+            buffer = self.buffer
+            buffer[body:end] = payload  # type: ignore[index]
+            buffer[at:body] = head  # type: ignore[index]
+            return True
+        if end <= self.reach:
+            self._hold(head + payload)
+            return True
         return self._put_behind_roll(head + payload, LIMIT if is_row else LIMIT + _RESERVE)
-
-    def give_back(self, at: int, end: int) -> None:
-        """Take back the room of a frame that could not be written, unless another one follows."""
-        if self.at == end:
-            self.at = at
 
     def count_lost(self, points: int, step: int) -> None:
         """Count a row that there is no room for; a gap frame will say so."""
@@ -154,11 +144,13 @@ class Stream:
             found = os.statvfs(self.folder)
             if self._staged() + size <= BURST and found.f_bavail * found.f_frsize >= 2 * size:
                 # The next frame begins a segment.
-                self.capacity = 0
+                self.capacity = self.reach = 0
+                self._is_continued = False
 
     def close(self) -> None:
         """Let go of the segment; what is still held is counted as lost."""
-        self.capacity = 0
+        self.capacity = self.reach = 0
+        self._is_continued = False
         held, self._held = self._held, []
         self._held_bytes = 0
         buffer, self.buffer = self.buffer, None
@@ -194,22 +186,29 @@ class Stream:
 
     def _put_behind_roll(self, framed: bytes, limit: int) -> bool:
         size = len(framed)
+        # What a signal handler logs while a frame is written to the disk follows it there.
+        is_for_disk = self.is_rolling and self._is_on_disk and self._held_bytes + size <= limit
         if (
             self._waiting() + self._next_size(size) > limit
+            and not is_for_disk
             and not self._has_room(size, limit)
             and (self.is_rolling or not self._spare_for(size))
         ):
             self.trouble = f"{LIMIT // 2**20} MiB wait to be taken over"
             return False
+        self._hold(framed)
+        return True
+
+    def _hold(self, framed: bytes) -> None:
+        """Let a frame wait for its turn, which is now unless a roll is under way."""
         if framed:
             # Nothing may overtake what is held: a row needs the frame that declares its keys.
-            self.capacity = 0
-            self._held_bytes += size
+            self.capacity = self.reach = 0
+            self._held_bytes += len(framed)
             self._held.append(framed)
         # A signal handler that logs during a roll finds it under way: its frame waits its turn.
         if not self.is_rolling:
             self._roll()
-        return True
 
     def _has_room(self, length: int, limit: int) -> bool:
         """Look, though not for every call, whether the sender has made room."""
@@ -223,11 +222,13 @@ class Stream:
     def _roll(self) -> None:
         """Begin a segment that takes what is held; where there is no room, keep holding."""
         now = time.monotonic_ns()
-        if now < self._retry_ns and self._spare is None:
+        if now < self._retry_ns and self._spare is None and not self._is_continued:
             return
         self.is_rolling = True
-        self.capacity = 0
+        self.capacity = self.reach = 0
         try:
+            if self._is_continued:
+                self._continue()
             while self._held or self.lost_rows:
                 self._begin_any_segment(len(self._held[0]) if self._held else 0)
                 self._drain()
@@ -242,6 +243,15 @@ class Stream:
             self._retry_ns = now + (_RETRY_SOON_NS if is_soon else _RETRY_NS)
         finally:
             self.is_rolling = False
+
+    def _continue(self) -> None:
+        """Move what is held into the segment there is, as far as it takes it."""
+        self._is_continued = False
+        try:
+            self._drain()
+        except OSError as error:
+            if is_of_handler(error):
+                raise
 
     def _next_size(self, length: int) -> int:
         return max(min(self._size * 4, LAST_SEGMENT), _pages(length + _LAST_WORDS))
@@ -329,7 +339,11 @@ class Stream:
             old.close()
 
     def _drain(self) -> None:
-        """Move what is held into the fresh segment, a gap first, as far as it fits."""
+        """Move what is held into the segment, a gap first, as far as it fits.
+
+        Where a copy is a system call, a signal handler may run in the middle. What it logs is
+        held too, so the segment stays, and nothing stands behind a frame that is not whole.
+        """
         if self.lost_rows:
             gap = spool.frame(spool.encode_json(spool.GAP, self._take_gap()))
             self._held.insert(0, gap)
@@ -338,33 +352,42 @@ class Stream:
         done = 0
         buffer = self.buffer
         assert buffer is not None
+        is_written = isinstance(buffer, WrittenSegment)
+        is_refused = False
         try:
             while done < len(self._held):
                 framed = self._held[done]
                 size = len(framed)
                 start, end = self.at, self.at + size
                 if end > self._room:
+                    is_refused = True
                     break
                 # Counted as written first, as in `put`: a reader may see it before this goes on.
                 self.at = end
                 done += 1
                 self._held_bytes -= size
+                is_whole = False
                 try:
                     buffer[start + 8 : end] = framed[8:]
                     buffer[start : start + 8] = framed[:8]
+                    is_whole = True
                 except BaseException as error:
-                    if isinstance(error, OSError) and not is_of_handler(error):
+                    is_refused = isinstance(error, OSError) and not is_of_handler(error)
+                    is_whole = not is_refused and _is_completed(buffer, start, framed)
+                    raise
+                finally:
+                    if not is_whole:
                         self.at = start
                         done -= 1
                         self._held_bytes += size
-                    else:
-                        complete(buffer, start, framed[:8], framed[8:])
-                    raise
         finally:
             # Also when a signal handler raises in here: what is written is held no more, or it
             # would be written twice.
             del self._held[:done]
-            if not self._held:
+            self._is_continued = is_written and not is_refused
+            if not self._held and is_written:
+                self.reach = self._room
+            elif not self._held:
                 self.capacity = self._room
 
     def _take_gap(self) -> JsonObject:
@@ -394,22 +417,20 @@ class Stream:
             del self._sizes[name]
 
 
-def complete(buffer: Segment, at: int, head: bytes, payload: bytes) -> None:
-    """Write a frame whose writing a signal handler ended with an exception.
+def _is_completed(buffer: Segment, at: int, framed: bytes) -> bool:
+    """Write a frame whose writing a signal handler ended with an exception; tell if it is whole.
 
-    A hole would be the end of the stream, and what a reader may have seen is not taken back. The
-    handler may be called again in here: the caller raises what came first.
+    What a reader may have seen is not taken back. The handler may be called again in here: the
+    caller raises what came first.
     """
-    body = at + len(head)
-    is_whole = False
-    while not is_whole:
+    while True:
         try:
-            buffer[body : body + len(payload)] = payload
-            buffer[at:body] = head
-            is_whole = True
-        except BaseException as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
+            buffer[at + 8 : at + len(framed)] = framed[8:]
+            buffer[at : at + 8] = framed[:8]
+            return True
+        except BaseException as error:  # noqa: BLE001
+            if isinstance(error, OSError) and not is_of_handler(error):
+                return False
 
 
 def _pages(length: int) -> int:

@@ -343,6 +343,35 @@ def test_a_signal_handler_that_finishes_the_run_in_the_middle_of_making_room_los
     assert [end["exit_code"] for end in found.of(spool.FINISH)] == [3]
 
 
+def test_a_storm_of_signals_loses_nothing_where_segments_are_written(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import errno, os, signal, time, runlore\n"
+        "def refuse(*_):\n    raise OSError(errno.EOPNOTSUPP, 'not here')\n"
+        "os.posix_fallocate = refuse\n"
+        "run = runlore.init()\nhits = count = 0\n"
+        "def handle(*_):\n    global hits\n"
+        "    number = hits\n    hits += 1\n"
+        "    run.log({'h': number, 'text': 'h' * 30_000})\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)\n"
+        "until = time.monotonic() + 0.5\n"
+        "while time.monotonic() < until:\n"
+        "    run.log({'m': count, 'text': 'm' * 3000})\n    count += 1\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nrun.finish()\nprint([hits, count])\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "could not be kept" not in done.stderr
+    hits, count = json.loads(done.stdout)
+    assert hits > 20
+    (found,) = ended(home, 1)
+    rows = [values for _, values in found.rows]
+    assert [values["m"] for values in rows if "m" in values] == list(range(count))
+    assert sorted(values["h"] for values in rows if "h" in values) == list(range(hits))
+
+
 def test_the_sender_holds_nothing_of_the_program_and_is_not_its_child(
     home: Path, tmp_path: Path, staging: Path
 ) -> None:
