@@ -6,7 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from runlore.sdk.api import Api
 from runlore.sdk.staging import cut
@@ -88,7 +92,7 @@ def test_a_damaged_file_is_delivered_up_to_the_damage_which_is_named(
     assert path.read_bytes() == bytes(data)
 
 
-def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_ended(
+def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_left_as_it_is(
     world: World, real_server: ServerProcess
 ) -> None:
     path = an_offline_spool(world, "cut")
@@ -98,10 +102,78 @@ def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_ended(
     done = world.sync()
     assert done.returncode == 1
     assert f"cut off at byte {at:,}: 5 bytes of an unfinished frame left out" in done.stdout
-    assert real_server.get("/api/v1/projects/local/faults/runs/cut").json["state"] == "crashed"
+    found = losses(world, "cut")
+    assert found == list(range(len(found)))
+    assert 20 < len(found) < 80
     again = world.sync()
-    assert again.returncode == 0
+    assert again.returncode == 1
     assert "nothing new" in again.stdout
+    assert path.read_bytes() == data[: at + 5]
+    assert {file.suffix for file in path.parent.iterdir()} == {".rlspool", ".ack"}
+    path.write_bytes(data)
+    done = world.sync()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert losses(world, "cut") == list(range(100))
+    assert real_server.get("/api/v1/projects/local/faults/runs/cut").json["state"] == "finished"
+
+
+def test_a_copy_that_still_grows_is_delivered_as_it_grows(
+    world: World, real_server: ServerProcess, tmp_path: Path
+) -> None:
+    path = an_offline_spool(world, "growing")
+    data = path.read_bytes()
+    edge = cut(data, offset=0, limit=len(data) // 3)
+    copy = tmp_path / "usb" / path.name
+    copy.parent.mkdir()
+    reached = 0
+    for size in (edge, len(data) // 2 + 3, len(data)):
+        copy.write_bytes(data[:size])
+        world.sync(str(copy.parent))
+        assert copy.read_bytes() == data[:size]
+        found = losses(world, "growing")
+        assert found == list(range(len(found)))
+        assert len(found) > reached
+        reached = len(found)
+    assert reached == 100
+    done = world.sync(str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "everything is delivered" in done.stdout
+    run = "/api/v1/projects/local/faults/runs/growing"
+    assert real_server.get(run).json["state"] == "finished"
+
+
+def test_spools_that_nobody_may_write_are_delivered(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "read-only")
+    before = path.read_bytes()
+    with _read_only(path):
+        for _ in range(2):
+            done = world.sync(str(path.parent))
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "everything is delivered" in done.stdout
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+    assert losses(world, "read-only") == list(range(100))
+
+
+@contextmanager
+def _read_only(path: Path) -> Iterator[None]:
+    """Take away the right to write a file and its folder, from root too where chattr can."""
+    places = (path, path.parent)
+    modes = [place.stat().st_mode for place in places]
+    is_root = os.getuid() == 0
+    if is_root and subprocess.run(["chattr", "+i", *places], check=False).returncode:
+        pytest.skip("root may write everywhere, and this filesystem has no immutable files")
+    for place in () if is_root else places:
+        place.chmod(0o555)
+    try:
+        yield
+    finally:
+        if is_root:
+            subprocess.run(["chattr", "-i", *places], check=True)
+        for place, mode in zip(places, modes, strict=True):
+            place.chmod(mode)
 
 
 def test_a_file_that_is_no_spool_is_named_and_the_others_are_delivered(

@@ -375,11 +375,6 @@ def remove_finished(target: Target) -> None:
             continue
 
 
-def rest_path(spool: str, offset: int) -> str:
-    """Return where what stood at the end of a spool is kept, when the spool is ended before it."""
-    return f"{spool.removesuffix('.rlspool')}.{offset}.rest"
-
-
 def spools_in(folder: str) -> Iterator[str]:
     """Yield the paths of the spool files in a folder and below, sorted."""
     for root, folders, files in os.walk(folder):

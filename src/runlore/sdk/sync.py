@@ -14,11 +14,11 @@ from runlore.sdk.deliver import Encoder, Server, judge
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
+    KEEP_SECONDS,
     Settler,
     ack_path,
     local_spool_folder,
     read_piece,
-    rest_path,
     spools_in,
     write_disk_ack,
 )
@@ -53,7 +53,7 @@ class Delivery(NamedTuple):
         sent: bytes that the server took now.
         reached: the byte up to which the server has it.
         points: points of this writer on the server, None if it was not asked.
-        is_ended: whether the stream says that nothing follows.
+        is_ended: whether nothing follows: the stream says so, or its writer is gone for a day.
         notice: what is odd about the file, as a sentence, or None.
         is_whole: whether all that stands in the file could be read.
         trouble: why the server did not take all that is good, or None.
@@ -80,8 +80,8 @@ class Extent(NamedTuple):
     """What a spool file holds: whole frames up to `end`, then perhaps something else.
 
     `last_kind` is the kind of the last frame walked over, 0 for none; `is_cut` says that what
-    follows is zeros or the beginning of a frame that was never finished, so that the stream may
-    be ended there; `is_whole` that no byte which may be the user's is left out.
+    follows is zeros or the beginning of a frame, which its writer or whoever copies the file may
+    still finish; `is_whole` that no byte which may be the user's is left out.
     """
 
     end: int
@@ -180,23 +180,16 @@ class Syncer:
         reached = known.get("next") if is_same else None
         start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
         try:
-            with open(path, "r+b") as file, _only(file.fileno()):
+            # For reading only: a file may lie where nobody may write, or still be copied.
+            with open(path, "rb") as file, _only(file.fileno()):
                 target = _target(file.fileno(), self.url)
+                # Asked first: between the two its sender may write more.
+                writer = self._writer(file.fileno(), target)
                 extent = measure(file.fileno(), start)
-                is_abandoned = not is_noted and self._is_abandoned(file.fileno(), target, extent)
-                if is_abandoned:
-                    # Until it was found to be, its sender may have written more.
-                    extent = _longer(file.fileno(), extent)
-                    is_abandoned = self._is_abandoned(file.fileno(), target, extent)
-                if extent.is_cut and self._writer(file.fileno(), target) == "there":
+                if extent.is_cut and writer == "there":
                     # It is being written at this moment: the rest is on its way.
                     extent = extent._replace(notice=None, is_whole=True)
-                notice, is_whole = extent.notice, extent.is_whole
-                if is_abandoned:
-                    kept = _end(file.fileno(), path, extent.end)
-                    if kept is not None:
-                        notice = f"{notice} and kept in {kept}"
-                    extent = measure(file.fileno(), start)
+                is_left = writer == "gone" and not extent.is_cut and _is_old(file.fileno())
                 found = Delivery(
                     path=path,
                     run=RunRef(target.owner, target.project, target.run),
@@ -204,9 +197,9 @@ class Syncer:
                     size=os.fstat(file.fileno()).st_size,
                     reached=start,
                     points=_count(known.get("points")) if is_same else None,
-                    is_ended=is_noted or extent.last_kind in ENDS,
-                    notice=notice,
-                    is_whole=is_whole,
+                    is_ended=is_noted or extent.last_kind in ENDS or is_left,
+                    notice=extent.notice,
+                    is_whole=extent.is_whole,
                 )
                 return self._post_all(file.fileno(), target, extent, found)
         except (DamageError, UsageError) as error:
@@ -318,12 +311,6 @@ class Syncer:
         time.sleep(max(0.0, self._server.ready_at - time.monotonic()))
         return None
 
-    def _is_abandoned(self, fd: int, target: Target, extent: Extent) -> bool:
-        """Tell whether a stream has no end and nobody who could write one."""
-        if extent.last_kind in ENDS or not (extent.is_whole or extent.is_cut):
-            return False
-        return self._writer(fd, target) == "gone"
-
     def _writer(self, fd: int, target: Target) -> Literal["gone", "there", "elsewhere"]:
         """Tell whether somebody may still write to a file: its process, or that one's sender."""
         if any(self._is_staged(root, target.writer) for root in self._staging):
@@ -365,12 +352,6 @@ def measure(fd: int, start: int, *, piece_bytes: int = PIECE_BYTES) -> Extent:
     return _with_end(fd, Extent(at, last_kind), size)
 
 
-def _longer(fd: int, before: Extent) -> Extent:
-    """Measure what was written behind an extent since it was measured."""
-    found = measure(fd, before.end)
-    return found._replace(last_kind=found.last_kind or before.last_kind)
-
-
 def _with_end(fd: int, found: Extent, size: int) -> Extent:
     """Say what stands behind the last good frame of a file."""
     at = found.end
@@ -409,27 +390,9 @@ def _zeros(fd: int, start: int, size: int) -> int:
     return at - start
 
 
-def _end(fd: int, path: str, end: int) -> str | None:
-    """End the stream of a process that is gone, in place of a frame that it did not finish.
-
-    What stood there is kept in a file beside the spool, whose name is returned: nothing proves
-    that nobody wants it. Zeros are not.
-
-    Raises:
-        OSError: the disk does not take it; nothing is changed then, or it is ended the next time.
-    """
-    kept = None
-    rest = os.pread(fd, spool.MAX_PAYLOAD + 8, end)
-    if rest.strip(b"\0"):
-        kept = rest_path(path, end)
-        with open(kept, "wb") as file:
-            file.write(rest)
-            file.flush()
-            os.fsync(file.fileno())
-    framed = spool.frame(lost_payload(None))
-    os.ftruncate(fd, end)
-    os.pwrite(fd, framed, end)
-    return None if kept is None else os.path.basename(kept)
+def _is_old(fd: int) -> bool:
+    """Tell whether nobody has written to a file for a day, as a copy that still grows has."""
+    return time.time() - os.fstat(fd).st_mtime > KEEP_SECONDS
 
 
 @contextmanager
@@ -439,7 +402,13 @@ def _only(fd: int) -> Iterator[None]:
     Raises:
         BlockingIOError: another one has it.
     """
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # A file on NFS that is open for reading cannot be locked; twice changes nothing.
+        pass
     yield
 
 

@@ -13,7 +13,7 @@ from runlore.core.json import JsonObject
 from runlore.sdk import settle, sync
 from runlore.sdk.settle import read_piece
 from runlore.sdk.staging import PIECE_BYTES as STEP_BYTES
-from runlore.sdk.staging import Target, cut, read_object
+from runlore.sdk.staging import cut, read_object
 from runlore.sdk.tree import boot_id
 from runlore.testing.spool_server import SpoolServer
 from runlore.wire import spool
@@ -96,13 +96,14 @@ def test_a_file_cut_at_any_byte_is_delivered_whole_and_loses_nothing(
         path.write_bytes(STREAM[:size])
         wanted = edge_before(STREAM, size)
         found = deliver(server, path)
-        assert server.stream("w1")[:wanted] == STREAM[:wanted], size
-        assert server.kinds("w1")[-1] == spool.LOST
+        assert server.stream("w1") == STREAM[:wanted], size
         assert (found.trouble, found.is_whole) == (None, size == wanted)
-        rests = list(path.parent.glob("*.rest"))
-        kept = b"".join(rest.read_bytes() for rest in rests)
-        assert path.read_bytes()[:wanted] + kept == STREAM[:size]
-        assert (f"kept in {rests[0].name}" in str(found.notice)) if kept else not rests
+        assert path.read_bytes() == STREAM[:size]
+        # The rest comes, as in a file that was still copied.
+        path.write_bytes(STREAM)
+        found = deliver(server, path)
+        assert server.stream("w1") == STREAM, size
+        assert (found.trouble, found.notice) == (None, None)
         for file in path.parent.iterdir():
             file.unlink()
 
@@ -147,7 +148,7 @@ def test_a_length_that_no_frame_has_is_damage_and_is_not_read(path: Path, length
 
 
 @pytest.mark.parametrize("zeros", [1, 8, 9, 10_000, 3_000_000])
-def test_zeros_at_the_end_are_called_that_and_the_stream_is_ended_before_them(
+def test_zeros_at_the_end_are_called_that_and_the_stream_is_delivered_up_to_them(
     path: Path, server: SpoolServer, zeros: int
 ) -> None:
     path.write_bytes(STREAM + bytes(zeros))
@@ -156,9 +157,8 @@ def test_zeros_at_the_end_are_called_that_and_the_stream_is_ended_before_them(
         f"{zeros:,} zeros at the end, from byte {len(STREAM):,} on: nothing was written there"
     )
     assert (found.is_whole, found.trouble) == (True, None)
-    assert server.stream("w1") == path.read_bytes()
-    assert server.kinds("w1")[-1] == spool.LOST
-    assert deliver(server, path).notice is None
+    assert server.stream("w1") == STREAM
+    assert path.read_bytes() == STREAM + bytes(zeros)
 
 
 def test_a_hole_is_named_with_its_size_and_what_lies_behind_it_stays(
@@ -187,9 +187,7 @@ def test_what_stands_behind_the_end_of_a_stream_keeps_its_file_from_being_tidied
     assert read_object(settle.ack_path(str(path)))["finished"] is False
 
 
-def test_a_file_whose_process_lives_is_neither_cut_nor_ended_nor_called_damaged(
-    path: Path, server: SpoolServer
-) -> None:
+def test_a_file_whose_process_lives_is_not_called_damaged(path: Path, server: SpoolServer) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         data = a_stream(40, pid=process.pid).replace(b'"another"', b'"' + _boot() + b'"')
         path.write_bytes(_framed_anew(data)[:-5])
@@ -201,25 +199,15 @@ def test_a_file_whose_process_lives_is_neither_cut_nor_ended_nor_called_damaged(
     assert server.stream("w1") == before[: edge_before(before, len(before))]
 
 
-def test_what_a_sender_writes_while_sync_looks_is_not_cut_off(
-    path: Path, server: SpoolServer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("days", "size", "is_finished"), [(0, 0, 0), (2, 0, 1), (2, -5, 0)])
+def test_a_spool_without_an_end_counts_as_finished_when_it_is_whole_and_old(
+    path: Path, server: SpoolServer, days: int, size: int, is_finished: int
 ) -> None:
-    path.write_bytes(STREAM[:-200])
-    looks: list[sync.Extent] = []
-    look = sync.Syncer._is_abandoned
-
-    def write_and_look(self: sync.Syncer, fd: int, target: Target, extent: sync.Extent) -> bool:
-        looks.append(extent)
-        path.write_bytes(STREAM)
-        return look(self, fd, target, extent)
-
-    monkeypatch.setattr(sync.Syncer, "_is_abandoned", write_and_look)
-    found = deliver(server, path)
-    assert [extent.end for extent in looks][-1] == len(STREAM) > looks[0].end
-    assert (found.notice, found.is_whole) == (None, True)
-    assert path.read_bytes()[: len(STREAM)] == STREAM
-    assert server.stream("w1") == path.read_bytes()
-    assert server.kinds("w1")[-1] == spool.LOST
+    path.write_bytes(STREAM[: len(STREAM) + size])
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+    deliver(server, path)
+    assert read_object(settle.ack_path(str(path)))["finished"] is bool(is_finished)
 
 
 def test_a_server_that_sends_us_to_and_fro_is_left_in_the_end(
