@@ -1,5 +1,6 @@
 """Reading back what a program has logged, for the tests of the SDK."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -8,10 +9,14 @@ from typing import NamedTuple
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Value
+from runlore.sdk.rows import Rows
+from runlore.sdk.spool import Stream
 from runlore.wire import spool
 
 ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
 ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
+
+_numbers = itertools.count()
 
 
 class Read(NamedTuple):
@@ -77,3 +82,23 @@ def ended(home: Path, count: int) -> list[Read]:
         )
     )
     return settled(home)
+
+
+def some_rows(folder: Path, *, step: int = 0) -> Rows:
+    """Open rows in a folder of their own."""
+    folder = folder / str(next(_numbers))
+    folder.mkdir()
+    return Rows(
+        Stream(str(folder), {"run": "r"}),
+        step=step,
+        on_tick=lambda: None,
+        on_skipped=lambda key: None,
+        on_trouble=lambda trouble: None,
+    )
+
+
+def read_back(rows: Rows) -> Read:
+    """End rows and read what their stream holds."""
+    rows.close(None)
+    rows.release()
+    return read(staged(Path(rows._stream.folder)))

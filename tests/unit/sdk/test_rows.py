@@ -1,12 +1,9 @@
 """The hot path: any sequence of calls is read back exactly; a refused call leaves no trace."""
 
 import errno
-import itertools
 import math
-import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -23,9 +20,7 @@ from runlore.sdk.rows import Rows
 from runlore.sdk.segments import WrittenSegment
 from runlore.sdk.spool import Stream
 from runlore.wire import spool
-from tests.unit.sdk.streams import Read, read, staged
-
-_numbers = itertools.count()
+from tests.unit.sdk.streams import read, read_back, some_rows, staged
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 numbers = st.floats() | st.integers(-(2**70), 2**70) | st.floats(width=32).map(np.float32)
@@ -33,24 +28,6 @@ values = numbers | st.booleans() | st.text(st.characters(codec="utf-8"), max_siz
 flat = st.dictionaries(keys, numbers, max_size=4) | st.dictionaries(keys, values, max_size=4)
 steps = st.none() | st.integers(-(2**53) + 1, 2**53 - 30)
 calls = st.tuples(flat, steps, st.sampled_from([None, True, False]))
-
-
-def some_rows(folder: Path, *, step: int = 0) -> Rows:
-    folder = folder / str(next(_numbers))
-    folder.mkdir()
-    return Rows(
-        Stream(str(folder), {"run": "r"}),
-        step=step,
-        on_tick=lambda: None,
-        on_skipped=lambda key: None,
-        on_trouble=lambda trouble: None,
-    )
-
-
-def read_back(rows: Rows) -> Read:
-    rows.close(None)
-    rows.release()
-    return read(staged(Path(rows._stream.folder)))
 
 
 def plain(value: object) -> Value:
@@ -448,114 +425,6 @@ def test_where_no_file_can_be_preallocated_rows_are_written_instead(
         rows.log({"loss": 0.5 * number, "acc": 1}, None, None)
     found = read_back(rows).rows
     assert found == [(n, {"loss": 0.5 * n, "acc": 1.0}) for n in range(5000)]
-
-
-def written_rows(folder: Path, patch: pytest.MonkeyPatch, handle: Callable[[], None]) -> Rows:
-    """Rows whose segments are written, with a handler that runs in the middle of every 7th write.
-
-    The first writes, which declare the keys, are left alone.
-    """
-    write = os.pwrite
-    calls = itertools.count(1)
-    is_handling = False
-
-    def refuse(fd: int, offset: int, size: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "not supported here")
-
-    def pwrite(fd: int, data: bytes, at: int) -> int:
-        nonlocal is_handling
-        number = next(calls)
-        if number < 50 or number % 7 or is_handling:
-            return write(fd, data, at)
-        is_handling = True
-        try:
-            handle()
-        finally:
-            is_handling = False
-        return write(fd, data, at)
-
-    patch.setattr("os.posix_fallocate", refuse)
-    patch.setattr("os.pwrite", pwrite)
-    rows = some_rows(folder)
-    assert isinstance(rows._stream.buffer, WrittenSegment)
-    return rows
-
-
-@pytest.mark.parametrize("size", [1, 70_000, 600_000])
-@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), TimeoutError()])
-def test_what_a_handler_logs_in_the_middle_of_a_write_leaves_no_hole(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    size: int,
-    error: BaseException | None,
-) -> None:
-    handled = 0
-
-    def handle() -> None:
-        nonlocal handled
-        for _ in range(2):
-            rows.log({"h": handled, "text": "h" * size}, None, None)
-            handled += 1
-        if error is not None:
-            raise error
-
-    rows = written_rows(tmp_path, monkeypatch, handle)
-    count = 5000 if size == 1 else 60
-    for number in range(count):
-        with suppress(KeyboardInterrupt, TimeoutError):
-            rows.log({"m": number}, None, None)
-    assert handled > 10
-    monkeypatch.undo()
-    assert rows.retry()
-    assert rows.gap_points == 0
-    found = [values for _, values in read_back(rows).rows]
-    assert [values["m"] for values in found if "m" in values] == list(range(count))
-    assert [values["h"] for values in found if "h" in values] == list(range(handled))
-
-
-def test_a_write_that_fails_beneath_a_handler_leaves_no_hole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handled = 0
-
-    def handle() -> None:
-        nonlocal handled
-        rows.log({"h": handled}, None, None)
-        handled += 1
-        if handled < 4:
-            raise OSError(errno.EIO, "the disk is broken")
-
-    monkeypatch.setattr(sdk_spool, "_RETRY_NS", 0)
-    rows = written_rows(tmp_path, monkeypatch, handle)
-    for number in range(300):
-        rows.log({"m": number}, None, None)
-    assert handled > 10
-    assert rows.retry()
-    found = [values for _, values in read_back(rows).rows]
-    assert [values["m"] for values in found if "m" in values] == list(range(300))
-    assert [values["h"] for values in found if "h" in values] == list(range(handled))
-
-
-def test_a_handler_that_ends_the_run_in_the_middle_of_a_write_ends_it_behind_the_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def finish() -> None:
-        rows.close(spool.encode_json(spool.FINISH, {"exit_code": 3}))
-        rows.release()
-
-    def handle() -> None:
-        if not rows.postpone(finish):
-            finish()
-
-    rows = written_rows(tmp_path, monkeypatch, handle)
-    logged = 0
-    with suppress(UsageError):
-        for logged in range(1000):
-            rows.log({"m": logged}, None, None)
-    assert 20 < logged < 999
-    found = read(staged(Path(rows._stream.folder)))
-    assert [values["m"] for _, values in found.rows] == list(range(logged))
-    assert found.kinds[-1] == spool.FINISH
 
 
 def test_rows_that_found_no_room_before_the_end_are_counted_as_lost(
