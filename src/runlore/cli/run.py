@@ -203,7 +203,8 @@ def _short(summary: JsonObject) -> str:
 
 def _value(value: JsonValue) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # A count is read as one: 19,999 and not 2e+04.
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

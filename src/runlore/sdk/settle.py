@@ -164,12 +164,6 @@ class Settler:
         is_stuck = since is not None and time.monotonic() - since > STUCK_SECONDS
         return is_stuck or stream.disk_error is not None
 
-    @property
-    def stuck_seconds(self) -> float:
-        """For how long the disk has not come back from one call."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
-
     def close(self) -> None:
         """End the thread after the stream that it is at, and wait for that, but not for long."""
         self._is_closing = True

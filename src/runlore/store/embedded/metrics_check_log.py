@@ -15,8 +15,8 @@ from runlore.store.embedded.metrics_findings import (
     Findings,
     Remedy,
     check_database,
-    each,
     read_only,
+    rows_of,
     told,
 )
 from runlore.store.embedded.metrics_log import ALIVE, SCHEMA_VERSION, Rewind, decode_progress
@@ -247,14 +247,7 @@ class LogCheck:
     def _rows(
         self, db: sqlite3.Connection, table: str, columns: str, order: str = "ORDER BY id"
     ) -> list[tuple[object, ...]]:
-        found = each(
-            lambda: db.execute(f"SELECT {columns} FROM {table} {order}").fetchall(),
-            self._file,
-            table,
-            self._findings,
-        )
-        self._findings.looked[table] += len(found)
-        return found
+        return rows_of(db, table, columns, order, file=self._file, findings=self._findings)
 
     def _add(
         self,

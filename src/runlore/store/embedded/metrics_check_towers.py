@@ -21,7 +21,14 @@ from runlore.store.embedded.metrics_buckets import (
 from runlore.store.embedded.metrics_check_history import HistoryState, StoredBlock
 from runlore.store.embedded.metrics_check_log import LogState
 from runlore.store.embedded.metrics_decode import Columns
-from runlore.store.embedded.metrics_findings import BROKEN, Finding, Findings, Remedy, each, told
+from runlore.store.embedded.metrics_findings import (
+    BROKEN,
+    Finding,
+    Findings,
+    Remedy,
+    rows_of,
+    told,
+)
 from runlore.store.embedded.metrics_levels import SEGMENT_BITS, Leaf, Level, read_leaf
 from runlore.store.embedded.metrics_log import ALIVE
 from runlore.store.embedded.metrics_reader import HistoryReader
@@ -206,14 +213,7 @@ class TowerCheck:
     def _rows(
         self, db: sqlite3.Connection, table: str, columns: str, order: str = ""
     ) -> list[tuple[object, ...]]:
-        found = each(
-            lambda: db.execute(f"SELECT {columns} FROM {table} {order}").fetchall(),
-            self._file,
-            table,
-            self._findings,
-        )
-        self._findings.looked[table] += len(found)
-        return found
+        return rows_of(db, table, columns, order, file=self._file, findings=self._findings)
 
     def _add(
         self,

@@ -3,7 +3,7 @@
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,18 +134,31 @@ def check_database(db: sqlite3.Connection, file: str, findings: Findings) -> boo
     return True
 
 
-def each(
-    rows: Callable[[], Sequence[tuple[object, ...]]], file: str, table: str, findings: Findings
+def rows_of(
+    db: sqlite3.Connection,
+    table: str,
+    columns: str,
+    order: str = "",
+    *,
+    file: str,
+    findings: Findings,
+    called: str = "",
 ) -> list[tuple[object, ...]]:
-    """Return the rows of a table; name it if they cannot be read."""
+    """Return the rows of a table, counted as looked at; name it if they cannot be read.
+
+    `called` is its name for people, where that is another.
+    """
+    called = called or table
     try:
-        return list(rows())
+        rows = db.execute(f"SELECT {columns} FROM {table} {order}").fetchall()
     except BROKEN as error:
         findings.add(
             Finding(
                 file=file,
-                what=f"table {table} cannot be read: {told(error)}",
+                what=f"table {called} cannot be read: {told(error)}",
                 means="what it holds is not shown; restore the file from a backup",
             )
         )
         return []
+    findings.looked[called] += len(rows)
+    return rows

@@ -8,8 +8,8 @@ from runlore.store.embedded.metrics_findings import (
     Finding,
     Findings,
     check_database,
-    each,
     read_only,
+    rows_of,
     told,
 )
 
@@ -32,15 +32,9 @@ def check_catalog(path: Path, findings: Findings) -> None:
         # A catalog of version 1, which the next start makes one of today's, has no such table.
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         source = "runs LEFT JOIN run_documents USING (project, number)"
-        rows = each(
-            lambda: db.execute(
-                f"SELECT run_id, document FROM {source if 'run_documents' in tables else 'runs'}"
-            ).fetchall(),
-            file,
-            "runs",
-            findings,
-        )
-        findings.looked["catalog runs"] += len(rows)
+        table = source if "run_documents" in tables else "runs"
+        columns, called = "run_id, document", "catalog runs"
+        rows = rows_of(db, table, columns, file=file, findings=findings, called=called)
         for run, document in rows:
             try:
                 if not isinstance(json.loads(str(document)), dict):
