@@ -1,6 +1,6 @@
-"""What one line chart costs over HTTP, ours beside trackio, MLflow and Aim: see `_CHARTS`.
+"""What one line chart costs over HTTP, ours beside trackio, MLflow and Aim.
 
-Run it as `python benchmarks/charts.py`; each tracker that can be imported is measured, ours always.
+Run it as `python benchmarks/charts.py`; of the others those are measured that can be imported.
 
 Every tracker gets the same runs from its own client, but that MLflow's client logs one run of each
 length, whose rows are then copied in MLflow's database to the runs of the same length: its client
@@ -8,9 +8,9 @@ would take an hour. Then all servers stand at once, as each comes, on loopback p
 by one kept connection what their own web pages ask for a line chart, answers unpacked:
 
 * ours: `POST …/series` with 1,000 buckets, more than the page asks for (a multiple of 256);
-* trackio: `POST /api/get_logs_batch` for at most 64 runs, `scalar_only` (at most 3,000 rows a run);
-* MLflow: `GET …/metrics/get-history-bulk-interval` for at most 100 runs, 320 points a run;
-* Aim: `GET /api/runs/search/metric` with the query of its metrics explorer and its density of 500.
+* trackio: `POST /api/get_logs_batch`, `scalar_only` (it answers at most 3,000 rows a run);
+* MLflow: `GET …/metrics/get-history-bulk-interval` for 320 points a run;
+* Aim: `GET /api/runs/search/metric` as its metrics explorer does, at most 500 points a run.
 
 No run is asked for twice: each query is cold. One query for a run that is not there goes before,
 so that no server's first request is measured. The trackers take turns within each query; a figure

@@ -133,17 +133,19 @@ def main() -> None:
 
 
 def _ours(size: Size) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        with ServerProcess(Path(folder) / "server") as server:
-            world = World(server.url, Path(folder))
-            try:
-                rate = _measure(_OURS, size, Path(folder), world.environment())
-                world.settle()
-            finally:
-                world.close()
-            server.kill()
-            server.start()
-            until(lambda: _points(server) == size.points, shown=lambda: _points(server))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ServerProcess(Path(folder) / "server") as server,
+    ):
+        world = World(server.url, Path(folder))
+        try:
+            rate = _measure(_OURS, size, Path(folder), world.environment())
+            world.settle()
+        finally:
+            world.close()
+        server.kill()
+        server.start()
+        until(lambda: _points(server) == size.points, shown=lambda: _points(server))
     return rate
 
 
