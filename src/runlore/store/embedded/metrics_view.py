@@ -1,14 +1,16 @@
 """One run in one snapshot: its packed and unpacked parts, and what of them is superseded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_decode import Block
+from runlore.store.embedded.metrics_history import joined
 from runlore.store.embedded.metrics_levels import Tower
 from runlore.store.embedded.metrics_log import Rewind
 from runlore.store.embedded.metrics_parts import PackedPart, Part, TailPart
@@ -99,8 +101,8 @@ class Snapshot:
                     view.reader, view.id, writer.id, self._name, view.published
                 )
             summary = packed.copy() if packed is not None else Summary()
-            for block in writer.tail:
-                summary.fold(block)
+            for blocks in _alike(writer):
+                summary.fold(joined(blocks[0].columns, blocks))
             self._summaries[writer.id] = summary
         return self._summaries[writer.id]
 
@@ -141,16 +143,30 @@ class Snapshot:
         return np.flatnonzero(live)
 
     def _tail(self, low: int, high: int) -> list[Part]:
-        tail = [
-            TailPart(writer.id, block) for writer in self.view.writers for block in writer.tail
+        return [part for part in self._tails if part.last_step >= low and part.first_step < high]
+
+    @cached_property
+    def _tails(self) -> list[TailPart]:
+        return [
+            TailPart(writer.id, blocks)
+            for writer in self.view.writers
+            for blocks in _alike(writer)
         ]
-        return [part for part in tail if part.last_step >= low and part.first_step < high]
 
     def _part(self, row: BlockRow) -> PackedPart:
         if row.id not in self._packed:
             assert self.view.reader is not None
             self._packed[row.id] = PackedPart(self.view.reader, row, self._name)
         return self._packed[row.id]
+
+
+def _alike(writer: WriterView) -> Iterator[list[Block]]:
+    """Yield the blocks of a tail, those together that follow each other with the same columns.
+
+    A program that logs once a second leaves dozens of blocks of one row.
+    """
+    for _, blocks in groupby(writer.tail, key=lambda block: id(block.columns)):
+        yield list(blocks)
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:
