@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 
 import numpy as np
 
@@ -161,12 +160,22 @@ class Snapshot:
 
 
 def _alike(writer: WriterView) -> Iterator[list[Block]]:
-    """Yield the blocks of a tail, those together that follow each other with the same columns.
+    """Yield the blocks of a tail; together those with the same columns that follow each other.
 
-    A program that logs once a second leaves dozens of blocks of one row.
+    A program that logs once a second leaves dozens of blocks of one row. Parts are in the order
+    of the stream, but one piece may hold the same columns twice, as rows of a key set and as
+    mixed rows, one among the other: such blocks stay apart.
     """
-    for _, blocks in groupby(writer.tail, key=lambda block: id(block.columns)):
-        yield list(blocks)
+    together: list[Block] = []
+    for block in writer.tail:
+        if together and not (
+            block.columns is together[-1].columns and block.offsets[0] > together[-1].offsets[-1]
+        ):
+            yield together
+            together = []
+        together.append(block)
+    if together:
+        yield together
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:
