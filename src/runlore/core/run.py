@@ -1,6 +1,7 @@
 """A run: one execution of a program, addressed by owner, project and id."""
 
 import re
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from runlore.errors import UsageError
@@ -41,6 +42,14 @@ class RunRef(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.owner}/{self.project}/{self.run_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Where a run was forked off: it inherits what `run`, of its project, has up to `step`."""
+
+    run: str
+    step: int
 
 
 def run_ref(owner: str, project: str, run_id: str) -> RunRef:

@@ -29,6 +29,7 @@ from runlore.testing.metric_contract import (
     a_curve,
     steps_and_values,
 )
+from runlore.testing.metric_forks import ForkContract, ForkDurability
 from runlore.testing.metric_programs import ProgramContract
 from runlore.testing.metric_scans import ScanContract, scanned
 from runlore.testing.metrics import ReferenceMetricStore
@@ -214,12 +215,17 @@ def _first_and_second(
 
 
 class MetricStoreContract(
-    AppendContract, ReadContract, SupersedingContract, ProgramContract, ScanContract
+    AppendContract,
+    ReadContract,
+    SupersedingContract,
+    ProgramContract,
+    ForkContract,
+    ScanContract,
 ):
     """All of what a metric store keeps."""
 
 
-class MetricStoreDurability(StoreContract):
+class MetricStoreDurability(ForkDurability):
     """What a store that has files keeps beside: everything, when it is opened again."""
 
     def test_everything_is_there_after_reopening(

@@ -20,24 +20,23 @@ class RunAnswers:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._view = snapshot.view
 
     def summaries(self) -> list[KeySummary]:
         """Summarise every key and kind; only what is partly superseded is read point by point."""
         cells: dict[tuple[str, str], list[tuple[int, Cell]]] = {}
         again: set[str] = set()
-        for writer in self._view.writers:
-            rewinds = [r for r in self._view.rewinds if r.stored.get(writer.id, 0) > 0]
-            least = min((rewind.step for rewind in rewinds), default=NEVER)
-            is_whole = not rewinds and not self._snapshot.program[writer.id].later
+        for writer in self._snapshot.writers.values():
+            steps = (step for step, _ in self._snapshot.rewinds(writer.id))
+            least = min(steps, default=NEVER)
+            is_whole = self._snapshot.is_whole(writer.id)
             for cell in self._snapshot.summary(writer).cells():
+                if not is_whole:
+                    limit = self._snapshot.limit(writer.id, cell.key)
+                    if cell.first_step >= limit:
+                        continue
+                    if cell.last_step > least or cell.last_step >= limit:
+                        again.add(cell.key)
                 cells.setdefault((cell.key, cell.kind), []).append((writer.id, cell))
-                if is_whole:
-                    continue
-                if cell.last_step > least or cell.last_step >= self._snapshot.limit(
-                    writer.id, cell.key
-                ):
-                    again.add(cell.key)
         found = []
         for (key, _), of_writers in sorted(cells.items()):
             if key not in again:

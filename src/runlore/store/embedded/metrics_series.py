@@ -31,6 +31,7 @@ from runlore.store.embedded.metrics_buckets import (
     level_for,
     starts_of,
 )
+from runlore.store.embedded.metrics_decode import Columns
 from runlore.store.embedded.metrics_levels import Level, Tower
 from runlore.store.embedded.metrics_parts import Part
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
@@ -73,9 +74,6 @@ class SeriesAnswers:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._view = snapshot.view
-        reader = snapshot.view.reader
-        self._towers = [] if reader is None else reader.towers(snapshot.view.id)
-        self._name = str(snapshot.view.ref)
 
     def series(
         self, key: str, buckets: int, start: int | None, stop: int | None, axis: Axis
@@ -110,23 +108,23 @@ class SeriesAnswers:
     def _clipped(self, key: str, low: int, high: int) -> list[_Clipped]:
         """Return the towers that hold numbers of a key which count in a range."""
         found = []
-        for tower in self._towers:
-            assert self._view.reader is not None
-            columns = self._view.reader.columns(tower.key.columns, self._name)
+        for tower in self._snapshot.towers:
+            columns = self._columns(tower)
             column = columns.place.get(key)
             if column is None or columns.kinds[column] == "string":
                 continue
             end = min(high, tower.last_step + 1, self._snapshot.limit(tower.key.writer, key))
-            rewinds = [
-                rewind.step + 1
-                for rewind in self._view.rewinds
-                if rewind.stored.get(tower.key.writer, 0) > 0
-            ]
+            rewinds = [step + 1 for step, _ in self._snapshot.rewinds(tower.key.writer)]
             end = min([end, *rewinds[tower.key.era :]])
             begin = max(low, tower.first_step)
             if begin < end:
                 found.append(_Clipped(tower, columns.slots[column], begin, end))
         return found
+
+    def _columns(self, tower: Tower) -> Columns:
+        assert self._view.reader is not None
+        name = self._snapshot.name(tower.key.writer)
+        return self._view.reader.columns(tower.key.columns, name)
 
     def _from_towers(
         self,
@@ -202,9 +200,9 @@ class SeriesAnswers:
         if low < first << level:
             found += self._cover(key, clipped, wanted, finer, low, first << level)
         assert self._view.reader is not None
-        columns = self._view.reader.columns(tower.key.columns, self._name)
+        columns, name = self._columns(tower), self._snapshot.name(tower.key.writer)
         for leaf in self._view.reader.leaves(tower, level, first, stop - 1):
-            read = self._view.reader.buckets(tower, leaf, clipped.slot, columns, self._name)
+            read = self._view.reader.buckets(tower, leaf, clipped.slot, columns, name)
             if first <= leaf[0].first and leaf[0].last < stop:
                 found.append(read)
                 continue
@@ -251,11 +249,7 @@ class SeriesAnswers:
 
     def _of_era(self, part: Part, era: int, offsets: Ints, live: Ints | None) -> Ints | None:
         """Return which of the places of a part lie between one rewind and the next."""
-        borders = [
-            stored
-            for rewind in self._view.rewinds
-            if (stored := rewind.stored.get(part.writer, 0)) > 0
-        ]
+        borders = self._snapshot.eras(part.writer)
         if not borders:
             return live
         inside = np.searchsorted(np.array(borders), offsets, side="right") == era
