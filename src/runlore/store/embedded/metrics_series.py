@@ -22,6 +22,7 @@ from runlore.store.embedded.metrics_buckets import (
     LAST,
     LOW,
     MEAN,
+    ROW,
     TIME_LAST,
     TIME_MIN,
     Buckets,
@@ -36,6 +37,9 @@ from runlore.store.embedded.metrics_levels import Level, Tower
 from runlore.store.embedded.metrics_parts import Part
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
 from runlore.store.metrics import Series, XColumns
+
+_TOP = 62
+"""The level at which all steps share two buckets."""
 
 
 class _Points(NamedTuple):
@@ -68,6 +72,16 @@ class _Clipped(NamedTuple):
         return min(held, ((self.high - 1) >> level) - (self.low >> level) + 1)
 
 
+class Total(NamedTuple):
+    """A key summed up; `low` is above `high` without a finite number."""
+
+    points: int
+    last_step: int
+    last: float
+    low: float
+    high: float
+
+
 class SeriesAnswers:
     """Answers for the series of one run."""
 
@@ -85,6 +99,34 @@ class SeriesAnswers:
         if found is None or axis.key is None:
             return found
         return replace(found, x=self._placed(axis.key, found, low, high))
+
+    def total(self, key: str, kind: Kind) -> Total | None:
+        """Sum up the numbers or bools of a key that count; None without any.
+
+        Raises:
+            DamageError: a tower is not what was written; the points may be.
+        """
+        towers = [
+            clipped
+            for clipped in self._clipped(key, -NEVER, NEVER)
+            if _holds(self._columns(clipped.tower), key, kind)
+        ]
+        parts = self._snapshot.loose_parts(-NEVER, NEVER)
+        loose = [part for part in parts if _holds(part.columns, key, kind)]
+        points = self._points(key, loose, -NEVER, NEVER)
+        found, of_ranks = self._gathered(key, _TOP, towers, points)
+        if not found:
+            return None
+        shared = np.concatenate([buckets.shared for buckets in found], axis=1)
+        values = np.concatenate([buckets.values[:, 0] for buckets in found], axis=1)
+        last = np.lexsort((shared[ROW], np.concatenate(of_ranks), shared[LAST]))[-1]
+        return Total(
+            points=int(shared[COUNT].sum()),
+            last_step=int(shared[LAST, last]),
+            last=float(values[FINAL, last]),
+            low=float(values[LOW].min()),
+            high=float(values[HIGH].max()),
+        )
 
     def _series(
         self, key: str, buckets: int, low: int, high: int, *, has_times: bool
@@ -379,6 +421,11 @@ def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
         before = np.searchsorted(lasts[places], steps, side="right") - 1
         wanted[places[before[before >= 0]]] = True
     return [spans[number][0] for number in np.flatnonzero(wanted).tolist()]
+
+
+def _holds(columns: Columns, key: str, kind: Kind) -> bool:
+    column = columns.place.get(key)
+    return column is not None and columns.kinds[column] == kind
 
 
 def _times(low: Ints, high: Ints, last: Ints) -> XColumns:

@@ -109,6 +109,7 @@ class Snapshot:
         self._summaries: dict[int, Summary] = {}
         self._first_steps: dict[Program[WriterView] | Line, dict[str, int]] = {}
         self._packed: dict[int, PackedPart] = {}
+        self._tails: dict[Line, list[Part]] = {}
 
     @cached_property
     def all_parts(self) -> list[Part]:
@@ -230,8 +231,13 @@ class Snapshot:
         return np.flatnonzero(live)
 
     def _tail(self, line: Line, low: int, high: int) -> list[Part]:
-        tail = [TailPart(writer.id, block) for writer in line.writers for block in writer.tail]
-        return [part for part in tail if part.last_step >= low and part.first_step < high]
+        if line not in self._tails:
+            self._tails[line] = [
+                TailPart(writer.id, block) for writer in line.writers for block in writer.tail
+            ]
+        return [
+            part for part in self._tails[line] if part.last_step >= low and part.first_step < high
+        ]
 
     def _parts(self, line: Line, rows: Iterable[BlockRow]) -> list[Part]:
         found: list[Part] = []
@@ -247,9 +253,7 @@ class Snapshot:
 
 def _covering(rewinds: Iterable[Rewind], writer: int) -> list[tuple[int, int]]:
     return [
-        (rewind.step, stored)
-        for rewind in rewinds
-        if (stored := rewind.stored.get(writer, 0)) > 0
+        (rewind.step, stored) for rewind in rewinds if (stored := rewind.stored.get(writer, 0)) > 0
     ]
 
 
