@@ -67,6 +67,17 @@ class KnownFork(NamedTuple):
     rewinds: int
 
 
+def known_fork(parent: object, step: object, rewinds: object) -> KnownFork:
+    """Make a fork of the columns of its row.
+
+    Raises:
+        TypeError: they are not what was written.
+    """
+    if not (isinstance(parent, str) and isinstance(step, int) and isinstance(rewinds, int)):
+        raise TypeError(f"a fork of {parent!r} at step {step!r} after {rewinds!r} rewinds")
+    return KnownFork(Fork(run=parent, step=step), rewinds)
+
+
 class Piece(NamedTuple):
     """A committed piece of a writer's stream: its frames up to byte `stop`."""
 
@@ -245,8 +256,7 @@ class Log:
     def forks(self) -> Iterator[tuple[int, KnownFork]]:
         """Yield the forks with their runs."""
         for run, *fork in self._db.execute("SELECT run, parent, step, rewinds FROM fork"):
-            parent, step, rewinds = fork
-            yield run, KnownFork(Fork(run=parent, step=step), rewinds)
+            yield run, known_fork(*fork)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the pieces in the order of their commits."""
