@@ -1,7 +1,6 @@
 """A run: one execution of a program, addressed by owner, project and id."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from runlore.errors import UsageError
@@ -44,8 +43,7 @@ class RunRef(NamedTuple):
         return f"{self.owner}/{self.project}/{self.run_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fork:
+class Fork(NamedTuple):
     """Where a run was forked off: it inherits what `run`, of its project, has up to `step`."""
 
     run: str
