@@ -74,11 +74,12 @@ class TestTowersOfMetricStore(
 
 
 @pytest.mark.slow
-class TestTowersOfMetricStoreManyTimes(MetricStoreAgainstReference):
+class TestTowersOfMetricStoreManyTimes(MetricStoreAgainstReference, ForksAgainstReference):
     """The same with thousands of random histories; some minutes."""
 
     examples = 2000
-    after_calls = (settle,)
+    fork_examples = 1000
+    after_calls = fork_calls = (settle,)
 
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
