@@ -361,10 +361,10 @@ class EmbeddedMetricStore:
     @contextmanager
     def _views(self, refs: Sequence[RunRef]) -> Iterator[list[RunView]]:
         """Take one snapshot of some runs; those that are unknown or deleted are left out."""
-        for ref in refs:
-            self._waker.wake(ref)
-            for ancestor in self._memory.ancestors(ref):
-                self._waker.wake(ancestor)
+        if self._memory.asleep:
+            for ref in refs:
+                for one in (ref, *self._memory.ancestors(ref)):
+                    self._waker.wake(one)
         views: list[RunView] = []
         with ExitStack() as back:
             with self._memory.changed:
@@ -416,35 +416,38 @@ class _Taken:
         self._histories = histories
         self._back = back
         self._lent: dict[int, tuple[History, HistoryReader]] = {}
-        self._own: dict[RunRef, RunView | None] = {}
+        self._own: dict[int, RunView] = {}
 
     def view(self, ref: RunRef) -> RunView | None:
         """Return a run with those that it inherits from; None without it."""
-        own = self._alone(ref)
-        if own is None:
-            return None
+        run = self._memory.runs.get(ref)
+        own = None if run is None else self._alone(run)
+        if run is None or own is None or run.fork is None:
+            return own
         parents: list[ParentView] = []
         for ancestor in self._memory.ancestors(ref):
-            fork, view = self._memory.runs[ref].fork, self._alone(ancestor)
-            if view is None or fork is None:
+            fork, run = run.fork, self._memory.runs.get(ancestor)
+            view = None if run is None else self._alone(run)
+            if run is None or view is None or fork is None:
                 break
             parents.append(ParentView(view=view, step=fork.point.step, rewinds=fork.rewinds))
-            ref = ancestor
-        return replace(own, parents=parents) if parents else own
+        return replace(own, parents=parents)
 
     def expect(self, views: Sequence[RunView]) -> None:
         """Tell the readers of which runs they will be asked."""
         for project, (_, reader) in self._lent.items():
-            runs = (one for view in views for one in (view, *(p.view for p in view.parents)))
-            reader.expect(list(dict.fromkeys(run.id for run in runs if run.project == project)))
+            of_project = [view for view in views if view.project == project]
+            runs = dict.fromkeys(view.id for view in of_project)
+            runs.update((p.view.id, None) for view in of_project for p in view.parents)
+            reader.expect(list(runs))
 
-    def _alone(self, ref: RunRef) -> RunView | None:
-        """Return a run without those that it inherits from."""
-        if ref not in self._own:
-            run = self._memory.runs.get(ref)
-            is_there = run is not None and run.state == ALIVE
-            self._own[ref] = self._take(run) if run is not None and is_there else None
-        return self._own[ref]
+    def _alone(self, run: Run) -> RunView | None:
+        """Return a run without those that it inherits from, None if it was deleted."""
+        if run.state != ALIVE:
+            return None
+        if run.id not in self._own:
+            self._own[run.id] = self._take(run)
+        return self._own[run.id]
 
     def _take(self, run: Run) -> RunView:
         for writer in run.writers.values():

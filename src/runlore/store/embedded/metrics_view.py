@@ -1,6 +1,6 @@
 """One run in one snapshot: its packed and unpacked parts, and what of them is superseded."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,13 +79,14 @@ class Line:
         self.end = NEVER
         self.rewinds = view.rewinds
         self.writers: Sequence[WriterView] = view.writers
+        self.late: Collection[int] = ()
         if parent is not None and below is not None:
             self.rewinds = view.rewinds[: parent.rewinds]
             self.writers = seen_by_fork(below.programs, view.writers)
             steps = (rewind.step for rewind in below.rewinds)
+            self.late = {w.id for w in view.writers} - {w.id for w in self.writers}
             self.end = min([below.end, parent.step + 1, *(step + 1 for step in steps)])
         self.programs: list[Program[WriterView]] = programs_of(self.writers)
-        self.late = {w.id for w in view.writers} - {w.id for w in self.writers}
 
 
 class Snapshot:
@@ -93,13 +94,17 @@ class Snapshot:
 
     def __init__(self, view: RunView) -> None:
         self.view = view
-        self.lines = [Line(view, None, None)]
+        self._own = Line(view, None, None)
+        self.lines = [self._own]
+        began = sorted(view.writers, key=_begin)
+        self._ancestors: dict[int, Line] = {}
         for parent in view.parents:
-            self.lines.append(Line(parent.view, parent, self.lines[-1]))
-        began = [w for line in reversed(self.lines) for w in sorted(line.writers, key=_begin)]
+            line = Line(parent.view, parent, self.lines[-1])
+            self.lines.append(line)
+            began = [*sorted(line.writers, key=_begin), *began]
+            self._ancestors.update((writer.id, line) for writer in line.writers)
         self.ranks = {writer.id: rank for rank, writer in enumerate(began)}
         self.writers = {writer.id: writer for writer in began}
-        self._line = {writer.id: line for line in self.lines for writer in line.writers}
         self._program = {
             writer.id: program
             for line in self.lines
@@ -122,6 +127,8 @@ class Snapshot:
         reader = self.view.reader
         if reader is None:
             return []
+        if len(self.lines) == 1:
+            return reader.towers(self.view.id)
         return [
             tower
             for line in self.lines
@@ -156,11 +163,11 @@ class Snapshot:
         """Return the parts with steps from `low` to before `high` that a tower may hold."""
         assert self.view.reader is not None
         rows = self.view.reader.raised_blocks(tower, low, high)
-        return self._parts(self._line[tower.key.writer], rows)
+        return self._parts(self._line(tower.key.writer), rows)
 
     def summary(self, writer: WriterView) -> Summary:
         if writer.id not in self._summaries:
-            line = self._line[writer.id]
+            line = self._line(writer.id)
             view = line.view
             packed = None
             if view.reader is not None:
@@ -171,25 +178,29 @@ class Snapshot:
             self._summaries[writer.id] = summary
         return self._summaries[writer.id]
 
+    def _line(self, writer: int) -> Line:
+        return self._ancestors.get(writer, self._own)
+
     def name(self, writer: int) -> str:
         """Return what errors call the run of a writer."""
-        return self._line[writer].name
+        return self._line(writer).name
 
     def end(self, writer: int) -> int:
         """Return the step before which a writer's points are part of what is shown."""
-        return self._line[writer].end
+        return self._line(writer).end
 
     def rewinds(self, writer: int) -> list[tuple[int, int]]:
         """Return step and bytes covered of the rewinds that count for a writer, in order."""
-        return _covering(self._line[writer].rewinds, writer)
+        rewinds = self._line(writer).rewinds
+        return _covering(rewinds, writer) if rewinds else []
 
     def eras(self, writer: int) -> list[int]:
         """Return how many bytes of a writer each of its rewinds covers, in order."""
-        return [stored for _, stored in _covering(self._line[writer].view.rewinds, writer)]
+        return [stored for _, stored in _covering(self._line(writer).view.rewinds, writer)]
 
     def is_whole(self, writer: int) -> bool:
         """Tell whether none of a writer's points can be superseded or outside."""
-        line = self._line[writer]
+        line = self._line(writer)
         return line.below is None and not self.rewinds(writer) and not self._program[writer].later
 
     def limit(self, writer: int, key: str) -> int:
@@ -197,7 +208,7 @@ class Snapshot:
 
         There others supersede them, or a fork has left their run.
         """
-        line = self._line[writer]
+        line = self._line(writer)
         limit = line.end
         for later in self._program[writer].later:
             limit = min(limit, self._least_steps(later).get(key, NEVER))
