@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
@@ -178,18 +178,7 @@ class EmbeddedRunStore:
                 wanted.append(_is_found(search))
             if where is not None:
                 wanted.append(query.condition(where))
-            count = sa.select(sa.func.count()).select_from(query.tables()).where(*wanted)
-            total = connection.execute(count).scalar_one()
-            terms = query.order(sort)
-            if after is not None:
-                wanted.append(is_behind(terms, after))
-            found = connection.execute(
-                sa.select(*(term.sql for term in terms))
-                .select_from(query.tables())
-                .where(*wanted)
-                .order_by(*(t.sql.desc() if t.is_falling else t.sql.asc() for t in terms))
-                .limit(limit + 1)
-            ).all()
+            found, total = _ordered(connection, query, wanted, sort, after, limit + 1)
             shown = found[:limit]
             records = _records(connection, query.project, owner, project, [r[-1] for r in shown])
         return RunPage(
@@ -427,6 +416,30 @@ def _query(
     named = [*columns, *(columns_of(where) if where is not None else ())]
     ids = runs_index.key_ids(connection, project_id, dict.fromkeys(map(index_name, named)))
     return RunQuery(project_id, ids, now_ns=now_ns)
+
+
+def _ordered(
+    connection: sa.Connection,
+    query: RunQuery,
+    wanted: Sequence[sa.ColumnElement[bool]],
+    sort: Sequence[SortKey],
+    after: Place | None,
+    limit: int,
+) -> tuple[list[Sequence[Any]], int]:
+    """Return the terms of the runs behind a place, and how many are wanted in all."""
+    terms = query.order(sort)
+    tables = query.tables()
+    selected = sa.select(*(term.sql for term in terms)).select_from(tables).where(*wanted)
+    selected = selected.limit(limit).order_by(
+        *(term.sql.desc() if term.is_falling else term.sql.asc() for term in terms)
+    )
+    if after is None:
+        # Counted on the way: a statement of its own would look at all runs once more.
+        rows = connection.execute(selected.add_columns(sa.func.count().over())).all()
+        return [row[:-1] for row in rows], rows[0][-1] if rows else 0
+    count = sa.select(sa.func.count()).select_from(tables).where(*wanted)
+    total = connection.execute(count).scalar_one()
+    return list(connection.execute(selected.where(is_behind(terms, after))).all()), total
 
 
 def _is_found(search: str) -> sa.ColumnElement[bool]:
