@@ -39,6 +39,7 @@ def asking(store: EmbeddedMetricStore) -> list[Callable[[], object]]:
     return [
         lambda: list(store.rows(a_run())),
         lambda: store.keys(a_run()),
+        lambda: store.key_counts([a_run()]),
         lambda: store.series([a_run()], ["loss"], buckets=5),
         store.settle,
     ]

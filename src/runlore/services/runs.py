@@ -237,10 +237,7 @@ class Runs:
 
     def project_keys(self, owner: str, project: str) -> list[ProjectKey]:
         """Return the metrics of a project, by name."""
-        counts: dict[tuple[str, Kind], int] = {}
-        for record in self._all(owner, project):
-            for key in self._keys_of(self._ingest.overlay(record)):
-                counts[(key.key, key.kind)] = counts.get((key.key, key.kind), 0) + 1
+        counts = self._metrics.key_counts(self._runs.refs(owner, project))
         return [
             ProjectKey(key=key, kind=kind, runs=runs)
             for (key, kind), runs in sorted(counts.items())
@@ -284,17 +281,6 @@ class Runs:
     ) -> "ListColumns":
         named = [*more, *([] if where is None else columns_of(where))]
         return ListColumns(lambda only: self._runs.columns(owner, project, only=only), named)
-
-    def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
-        after: Place | None = None
-        while True:
-            page = self._runs.page(
-                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, after=after
-            )
-            yield from page.runs
-            if page.next is None:
-                return
-            after = page.next
 
     def _views(self, stored: Sequence[RunRecord]) -> list[RunView]:
         # A run is settled once its summary is noted; others are asked of the metric store.

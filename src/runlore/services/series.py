@@ -1,6 +1,6 @@
 """Series for charts: what may be asked at once, and the columns that are sent."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from runlore.core.axis import STEP, Axis
@@ -118,10 +118,10 @@ def _check_amount(runs: int, keys: int, buckets: int) -> None:
         )
 
 
-def _matching(metrics: MetricStore, refs: Iterable[RunRef], pattern: str) -> list[str]:
+def _matching(metrics: MetricStore, refs: Sequence[RunRef], pattern: str) -> list[str]:
     """Return the keys with numbers in any of some runs that a pattern fits, by name."""
     fits = matcher(pattern, is_search=False)
-    known = {key.key for ref in refs for key in metrics.keys(ref) if key.kind != "string"}
+    known = {key for key, kind in metrics.key_counts(refs) if kind != "string"}
     return [key for key in sorted(known) if fits(key)]
 
 

@@ -237,6 +237,15 @@ class EmbeddedRunStore:
             project_id = _project_id(connection, owner, name)
             return _sum_projects(connection, now_ns, projects.c.id == project_id)[0]
 
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
+        with self._reading() as connection:
+            project_id = _project_id(connection, owner, project)
+            found = connection.execute(
+                sa.select(runs.c.run_id).where(runs.c.project == project_id)
+            )
+            return [RunRef(owner, project, run_id) for run_id in found.scalars()]
+
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose counts may be behind."""
         with self._reading() as connection:
