@@ -31,9 +31,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-def a_spool(run: str) -> SpoolBuilder:
+def a_spool(run: str, *, steps: int = 1) -> SpoolBuilder:
     builder = SpoolBuilder(RunRef("local", "attacked", run))
-    builder.log({"loss": 0.5}, step=0)
+    for step in range(steps):
+        builder.log({"loss": 0.5}, step=step)
     return builder
 
 
@@ -166,6 +167,40 @@ def test_nothing_is_acknowledged_once_the_folder_is_removed(tmp_path: Path) -> N
         shutil.rmtree(tmp_path / "server")
         assert "was removed" in detail_of(server.send_spool(a_spool("r2")), 503)
         server.stop()
+
+
+@pytest.mark.parametrize("name", ["history/log.db", "catalog.db"])
+def test_nothing_is_acknowledged_once_a_file_is_replaced_and_nothing_was_lost(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "server"
+    with ServerProcess(tmp_path) as server:
+        assert server.send_spool(a_spool("r1")).status == 200
+        path = folder / name
+        path.rename(tmp_path / "aside")
+        (folder / name).write_bytes(b"of somebody else")
+        for run in ("r1", "r2"):
+            refused = detail_of(server.send_spool(a_spool(run, steps=5)), 503)
+            assert path.name in refused
+            assert "put the file back" in refused
+        path.unlink()
+        assert "put the file back" in detail_of(server.send_spool(a_spool("r1", steps=5)), 503)
+        server.stop()
+        (tmp_path / "aside").unlink()
+        assert path.exists()
+        server.start()
+        assert server.send_spool(a_spool("r1", steps=5)).status == 200
+        rows = server.get("/api/v1/projects/local/attacked/runs/r1/history").json["rows"]
+        assert len(cast(list[object], rows)) == 5
+
+
+def test_a_folder_without_its_catalog_is_not_begun_anew(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        assert server.send_spool(a_spool("r1")).status == 200
+    (tmp_path / "server" / "catalog.db").unlink()
+    code, said = ServerProcess(tmp_path).refuse()
+    assert (code, "catalog.db' is missing" in said, "from a backup" in said) == (1, True, True)
+    assert not (tmp_path / "server" / "catalog.db").exists()
 
 
 def test_an_empty_key_file_admits_nobody(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
@@ -17,10 +17,11 @@ from runlore.core.expression import Column, Condition, SortKey, columns_of
 from runlore.core.run import RUN_STATES, RunRef, RunState
 from runlore.errors import DeletedError, NotFoundError, UnavailableError
 from runlore.store.embedded import runs_index
+from runlore.store.embedded.presence import Presence
 from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting
 from runlore.store.embedded.runs_migration import opened
 from runlore.store.embedded.runs_patterns import PATTERNS, Patterns
-from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, is_behind, place_of
+from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, ordered, place_of
 from runlore.store.embedded.runs_tables import (
     decode,
     decode_noted,
@@ -72,8 +73,11 @@ class EmbeddedRunStore:
         sa.event.listen(self._engine, "connect", _prepare_connection)
         # One writer at a time: SQLite allows no more, and waiting here is fair.
         self._write_lock = threading.Lock()
-        with self._writing() as connection:
+        with self._translating(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             self.server_id = opened(connection, path)
+            connection.commit()
+        self._presence = Presence(path, "catalog")
 
     def change(
         self, changes: Mapping[RunRef, Callable[[RunRecord | None], RunRecord]]
@@ -178,7 +182,7 @@ class EmbeddedRunStore:
                 wanted.append(_is_found(search))
             if where is not None:
                 wanted.append(query.condition(where))
-            found, total = _ordered(connection, query, wanted, sort, after, limit + 1)
+            found, total = ordered(connection, query, wanted, sort, after, limit + 1)
             shown = found[:limit]
             records = _records(connection, query.project, owner, project, [r[-1] for r in shown])
         return RunPage(
@@ -281,18 +285,27 @@ class EmbeddedRunStore:
 
     def close(self) -> None:
         """Let go of the file."""
+        with self._translating(), self._engine.connect() as connection:
+            self._presence.write_again(
+                cast(sqlite3.Connection, connection.connection.driver_connection)
+            )
         self._engine.dispose()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
+        self._presence.check()
         with self._write_lock, self._translating(), self._engine.connect() as connection:
             # A read that becomes a write would fail when another process wrote in between.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.commit()
+        # It may have been removed in between.
+        self._presence.check()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
+        # A new connection would open, or make, another file than those that are there.
+        self._presence.check()
         with self._translating(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             patterns = cast(Patterns, connection.info[PATTERNS])
@@ -425,30 +438,6 @@ def _query(
     named = [*columns, *(columns_of(where) if where is not None else ())]
     ids = runs_index.key_ids(connection, project_id, dict.fromkeys(map(index_name, named)))
     return RunQuery(project_id, ids, now_ns=now_ns)
-
-
-def _ordered(
-    connection: sa.Connection,
-    query: RunQuery,
-    wanted: Sequence[sa.ColumnElement[bool]],
-    sort: Sequence[SortKey],
-    after: Place | None,
-    limit: int,
-) -> tuple[list[Sequence[Any]], int]:
-    """Return the terms of the runs behind a place, and how many are wanted in all."""
-    terms = query.order(sort)
-    tables = query.tables()
-    selected = sa.select(*(term.sql for term in terms)).select_from(tables).where(*wanted)
-    selected = selected.limit(limit).order_by(
-        *(term.sql.desc() if term.is_falling else term.sql.asc() for term in terms)
-    )
-    if after is None:
-        # Counted on the way: a statement of its own would look at all runs once more.
-        rows = connection.execute(selected.add_columns(sa.func.count().over())).all()
-        return [row[:-1] for row in rows], rows[0][-1] if rows else 0
-    count = sa.select(sa.func.count()).select_from(tables).where(*wanted)
-    total = connection.execute(count).scalar_one()
-    return list(connection.execute(selected.where(is_behind(terms, after))).all()), total
 
 
 def _is_found(search: str) -> sa.ColumnElement[bool]:

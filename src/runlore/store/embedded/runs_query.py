@@ -224,16 +224,28 @@ class RunQuery:
         )
 
 
-def is_behind(terms: Sequence[_Term], place: Place) -> sa.ColumnElement[bool]:
-    """Return whether a row stands behind a place in the order of the terms."""
-    at = [one for value in place.values for one in value] + [place.number]
-    if len(at) != len(terms):
-        raise UsageError("cursor must be the 'next' of an answer in the same order")
-    found: sa.ColumnElement[bool] = sa.false()
-    for (sql, is_falling), value in zip(reversed(terms), reversed(at), strict=True):
-        beyond = sql < value if is_falling else sql > value
-        found = sa.or_(beyond, sa.and_(sql == value, found))
-    return found
+def ordered(
+    connection: sa.Connection,
+    query: RunQuery,
+    wanted: Sequence[sa.ColumnElement[bool]],
+    sort: Sequence[SortKey],
+    after: Place | None,
+    limit: int,
+) -> tuple[list[Sequence[Any]], int]:
+    """Return the terms of the runs behind a place, and how many are wanted in all."""
+    terms = query.order(sort)
+    tables = query.tables()
+    selected = sa.select(*(term.sql for term in terms)).select_from(tables).where(*wanted)
+    selected = selected.limit(limit).order_by(
+        *(term.sql.desc() if term.is_falling else term.sql.asc() for term in terms)
+    )
+    if after is None:
+        # Counted on the way: a statement of its own would look at all runs once more.
+        rows = connection.execute(selected.add_columns(sa.func.count().over())).all()
+        return [row[:-1] for row in rows], rows[0][-1] if rows else 0
+    count = sa.select(sa.func.count()).select_from(tables).where(*wanted)
+    total = connection.execute(count).scalar_one()
+    return list(connection.execute(selected.where(_is_behind(terms, after))).all()), total
 
 
 def place_of(row: Sequence[Any]) -> Place:
@@ -253,6 +265,18 @@ def group_of(row: Sequence[Any], columns: int) -> RunGroup:
     counts = row[5 * columns : 5 * columns + len(RUN_STATES)]
     states = {s: count for s, count in zip(RUN_STATES, counts, strict=True) if count}
     return RunGroup(values=tuple(found), states=states)
+
+
+def _is_behind(terms: Sequence[_Term], place: Place) -> sa.ColumnElement[bool]:
+    """Return whether a row stands behind a place in the order of the terms."""
+    at = [one for value in place.values for one in value] + [place.number]
+    if len(at) != len(terms):
+        raise UsageError("cursor must be the 'next' of an answer in the same order")
+    found: sa.ColumnElement[bool] = sa.false()
+    for (sql, is_falling), value in zip(reversed(terms), reversed(at), strict=True):
+        beyond = sql < value if is_falling else sql > value
+        found = sa.or_(beyond, sa.and_(sql == value, found))
+    return found
 
 
 def _compared(compare: Callable[[_Sql, _Sql], _Sql], left: _Sides, right: _Sides) -> _Sql:
