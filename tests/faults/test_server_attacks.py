@@ -1,5 +1,6 @@
 """What people send who mean no good, and what happens to the server meanwhile."""
 
+import http.client
 import resource
 import shutil
 import socket
@@ -106,6 +107,20 @@ def test_head_is_answered_as_get_without_the_body(server: ServerProcess, path: s
     head, got = server.request("HEAD", path), server.get(path)
     assert (head.status, head.body) == (got.status, b"")
     assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize("path", [f"{RUNS}/r1/export?format=csv", "/api/v1/live"])
+def test_head_of_what_is_made_while_it_is_sent_makes_nothing(
+    server: ServerProcess, path: str
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for _ in range(3):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/projects", "/api/nope", "/local/%00"])

@@ -169,7 +169,13 @@ def test_too_much_at_once_is_refused_before_anything_is_read(server: ServerProce
     assert "2 to 10000" in refused(ask(server, runs=["r0"], keys=["val/loss"], buckets=1))
     runs: list[JsonValue] = [f"x{n}" for n in range(5000)]
     groups: JsonValue = [{"name": str(n), "runs": runs} for n in range(5)]
-    for body in ({"runs": runs, "keys": runs[:5]}, {"groups": groups, "keys": ["val/loss"]}):
+    empty: JsonValue = [{"name": str(n), "runs": []} for n in range(5000)]
+    for body in (
+        {"runs": runs, "keys": runs[:5]},
+        {"groups": groups, "keys": ["val/loss"]},
+        {"groups": empty, "keys": runs[:5]},
+        {"keys": [f"k{n}" for n in range(20_001)]},
+    ):
         assert "more than one answer" in refused(ask(server, **cast(JsonObject, body)))
 
 

@@ -80,7 +80,8 @@ def read_series(
         for group in asked.groups
     ]
     refs = list(dict.fromkeys([*own, *(ref for group in members for ref in group)]))
-    count = len(own) + sum(map(len, members))
+    # Also of none, so that neither groups nor keys are without a limit.
+    count = max(1, len(own) + sum(len(group) or 1 for group in members))
     keys = list(dict.fromkeys(asked.keys))
     _check_amount(count, len(keys), asked.buckets)
     if asked.keys_matching is not None:

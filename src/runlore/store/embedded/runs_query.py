@@ -42,7 +42,8 @@ _OPERATORS: Mapping[str, Callable[[_Sql, _Sql], _Sql]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": lambda left, right: left / sa.func.nullif(right, 0.0),
+    # By 0 it gives NULL in SQLite.
+    "/": operator.truediv,
 }
 
 
@@ -177,8 +178,12 @@ class RunQuery:
                 left, right = self._sides(operand.left).num, self._sides(operand.right).num
                 if left is None or right is None:
                     return _Sides(_nothing(), None)
-                # Whole numbers would be divided as such.
-                halves = (sa.cast(side, sa.Double) for side in (left, right))
+                # Whole numbers would be divided as such. What was calculated is none, and SQLite
+                # reads long sums only where nothing stands around each.
+                halves = (
+                    side if isinstance(of, Arithmetic) else sa.cast(side, sa.Double)
+                    for side, of in ((left, operand.left), (right, operand.right))
+                )
                 return _Sides(_OPERATORS[operand.op](*halves), None)
             case _:
                 assert_never(operand)
