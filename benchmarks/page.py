@@ -249,7 +249,7 @@ def _crowd(server: ServerProcess, browser: Browser, runs: int) -> None:
     _moves(page, session)
     took, count = _moves(page, session)
     print(f"{name:20}, move  {took / count * 1e3:8.1f} ms     (goal 16; CPU of the main thread)")
-    box = page.locator(".u-over").bounding_box()
+    box = page.locator(".chart-plot").bounding_box()
     assert box is not None
     ins, outs = [], []
     for share in (0.2, 0.4, 0.6):
@@ -277,7 +277,7 @@ def _crowd(server: ServerProcess, browser: Browser, runs: int) -> None:
 
 def _moves(page: Page, session: CDPSession) -> tuple[float, int]:
     """Return the main thread's time for moves over a chart, and their number."""
-    box = page.locator(".u-over").last.bounding_box()
+    box = page.locator(".chart-plot").last.bounding_box()
     assert box is not None
     chance = random.Random(7)
     before, count = _busy(session), 120

@@ -96,7 +96,7 @@ def test_no_frame_is_blank_while_one_zooms_in_out_and_elsewhere(
     page.wait_for_selector(_CHART.format("train/acc", 4))
     # As slow as a server that is far away: what is shown before the answer is seen for long.
     page.route("**/series", lambda route: _answer_late(page, route))
-    box = page.locator(".u-over").bounding_box()
+    box = page.locator(".chart-plot").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
     page.evaluate(_WATCH)
@@ -180,7 +180,7 @@ def test_of_a_thousand_lines_the_nearest_to_the_pointer_is_named(
         send(server.url, builder)
     page = open_page(f"{server.url}/local/many?most=1000")
     page.wait_for_selector(_CHART.format("level", 1000), timeout=60_000)
-    box = page.locator(".u-over").bounding_box()
+    box = page.locator(".chart-plot").bounding_box()
     assert box is not None
 
     for share in (0.2, 0.5, 0.8):

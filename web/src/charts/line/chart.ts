@@ -1,9 +1,7 @@
-/** One live line chart: uPlot lays out axes and selects, canvases above it hold the lines. */
-import uPlot from "uplot";
-
+/** One live line chart: a frame with axes, and above it canvases that hold the lines. */
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
-import { drawLines, drawStrong, type Ink } from "./draw";
+import { drawLines, drawStrong } from "./draw";
 import { extentX, extentY } from "./extent";
 import {
   type Buckets,
@@ -15,13 +13,13 @@ import {
   type LineInput,
   type LineOptions,
   nearestLine,
-  portion,
   rangeBetween,
   type Scale,
   stepAt,
   toX,
   toY,
 } from "./model";
+import { fitted, heightOf, type Ink, Plot } from "./plot";
 import { axisTicks } from "./ticks";
 import { Tooltip } from "./tooltip";
 
@@ -45,11 +43,7 @@ export interface ChartContent {
 const AROUND = 3;
 const X_LABEL_PX = 56;
 const Y_LABEL_PX = 24;
-const X_AXIS_PX = 22;
-const TOP_PX = 8;
 const NO_EXTENT: Extent = [0, 1];
-
-type Ticks = ReturnType<typeof axisTicks>;
 
 export class LineChart {
   readonly #root: HTMLElement;
@@ -62,6 +56,7 @@ export class LineChart {
   readonly #rule = mark("chart-rule");
   readonly #dot = mark("chart-dot");
   readonly #tip = new Tooltip();
+  readonly #plot: Plot;
   readonly #observer: ResizeObserver;
   readonly #leave: () => void;
   readonly #drawAll = (): void => { this.#draw(); };
@@ -69,12 +64,9 @@ export class LineChart {
   /** Lines of series that have not changed are kept as they are. */
   #built = new Map<Buckets, Line>();
   #builtFor = "";
-  #plot: uPlot | null = null;
-  #look = "";
   #lines: readonly Line[] = [];
   #scale: Scale | null = null;
   #size = { width: 0, height: 0 };
-  #ticks: { x: Ticks; y: Ticks } = { x: [], y: [] };
   /** What stands on the upper canvas. */
   #strong: Line | null = null;
   #isPointedHere = false;
@@ -84,6 +76,13 @@ export class LineChart {
     this.#crosshair = crosshair;
     this.#read = read;
     this.#events = events;
+    this.#plot = new Plot(root, {
+      onMove: (x, y) => { this.#follow(x, y); },
+      onLeave: () => { this.leave(); },
+      onSelect: (from, to) => { this.#select(from, to); },
+      onReset: () => { events.onReset(); },
+    });
+    this.#plot.element.append(this.#lineCanvas, this.#overCanvas, this.#rule, this.#dot, this.#tip.element);
     this.#observer = new ResizeObserver((entries) => {
       const box = entries.at(-1)?.contentRect;
       if (box !== undefined) this.#size = { width: Math.round(box.width), height: Math.round(box.height) };
@@ -103,7 +102,7 @@ export class LineChart {
     this.#leave();
     cancelFrame(this.#drawAll);
     cancelFrame(this.#drawPointer);
-    this.#plot?.destroy();
+    this.#plot.close();
   }
 
   /** Moves the crosshair by buckets of the strong line, for the keyboard. */
@@ -141,13 +140,14 @@ export class LineChart {
     const x = stepsToShow(range, this.#lines, options);
     const values = extentY(this.#lines, x, options);
     const y = values?.extent ?? (options.isLogY ? ([0.1, 10] as const) : NO_EXTENT);
-    const high = height - X_AXIS_PX - TOP_PX;
-    this.#scale = { x, y, width, height: high, isLogX: options.isLogX, isLogY: options.isLogY };
-    const yTicks = axisTicks(y, options.isLogY, Math.floor(high / Y_LABEL_PX / (options.isLogY ? 1 : 1.5)));
-    this.#ticks = { x: axisTicks(x, options.isLogX, Math.floor(width / X_LABEL_PX), true), y: yTicks };
-    const plot = this.#plotNow();
-    this.#scale = { ...this.#scale, width: plot.bbox.width / uPlot.pxRatio, height: plot.bbox.height / uPlot.pxRatio };
-    drawLines(prepare(this.#lineCanvas, this.#scale), this.#lines, this.#scale);
+    const most = Math.floor(heightOf(height) / Y_LABEL_PX / (options.isLogY ? 1 : 1.5));
+    const yAxis = { ticks: axisTicks(y, options.isLogY, most), extent: y, isLog: options.isLogY };
+    this.#plot.layOut(width, height, yAxis.ticks);
+    const { isLogX, isLogY } = options;
+    this.#scale = { x, y, width: this.#plot.width, height: this.#plot.height, isLogX, isLogY };
+    const xTicks = axisTicks(x, isLogX, Math.floor(this.#scale.width / X_LABEL_PX), true);
+    this.#plot.drawAxes(width, height, { ticks: xTicks, extent: x, isLog: isLogX }, yAxis, inkOf(this.#root));
+    drawLines(fitted(this.#lineCanvas, this.#scale.width, this.#scale.height), this.#lines, this.#scale);
     this.#root.dataset["drawn"] = String(this.#lines.length);
     this.#strong = null;
     this.#point();
@@ -169,8 +169,8 @@ export class LineChart {
   }
 
   #point(): void {
-    const [plot, scale] = [this.#plot, this.#scale];
-    if (plot === null || scale === null) return;
+    const scale = this.#scale;
+    if (scale === null) return;
     const { step, run } = this.#crosshair.pointed;
     const strong = this.#lines.find((line) => line.id === run) ?? null;
     this.#strengthen(strong, scale);
@@ -188,108 +188,24 @@ export class LineChart {
     }
     const hits = hitsAround(this.#lines, step, run, AROUND);
     this.#tip.show(hit === undefined ? step : (strong?.x[index] ?? step), hits, run, this.#lines.length - hits.length);
-    this.#tip.place(toX(scale, step), plot.rect.left);
+    this.#tip.place(toX(scale, step), this.#plot.left);
   }
 
   /** Draws one line strong and fades the others; nothing if it already is. */
   #strengthen(strong: Line | null, scale: Scale): void {
     if (strong === this.#strong && strong !== null) return;
     if (strong !== null || this.#strong !== null || this.#overCanvas.width === 0) {
-      const ctx = prepare(this.#overCanvas, scale);
+      const ctx = fitted(this.#overCanvas, scale.width, scale.height);
       if (strong !== null) drawStrong(ctx, strong, scale);
     }
     this.#lineCanvas.classList.toggle("is-faded", strong !== null && this.#lines.length > 1);
     this.#strong = strong;
   }
 
-  #plotNow(): uPlot {
-    const { width, height } = this.#size;
-    const ink = inkOf(this.#root);
-    if (this.#plot === null || this.#look !== ink.text) {
-      this.#plot?.destroy();
-      this.#look = ink.text;
-      this.#plot = this.#makePlot(width, height, ink);
-    }
-    const plot = this.#plot;
-    plot.batch(() => {
-      if (plot.width !== width || plot.height !== height) plot.setSize({ width, height });
-      // The scales stay as they are, so uPlot has to be told that the axes do not.
-      plot.redraw(false, true);
-    });
-    return plot;
-  }
-
-  #makePlot(width: number, height: number, ink: Ink): uPlot {
-    const common = {
-      stroke: ink.text,
-      font: `11px ${getComputedStyle(this.#root).fontFamily}`,
-      ticks: { show: false },
-      filter: (_plot: uPlot, splits: number[]) => splits,
-    };
-    const plot = new uPlot(
-      {
-        width,
-        height,
-        padding: [TOP_PX, 14, 0, 0],
-        legend: { show: false },
-        // Our own axes run from 0 to 1: what a step or a value is there, the model says.
-        scales: { x: { time: false, range: () => [0, 1] }, y: { range: () => [0, 1] } },
-        axes: [
-          {
-            ...common,
-            grid: { show: false },
-            size: X_AXIS_PX,
-            gap: 4,
-            splits: () => this.#splits("x"),
-            values: () => this.#labelled("x").map((tick) => tick.label),
-          },
-          {
-            ...common,
-            grid: { stroke: ink.faint, width: 1 },
-            size: () => 14 + 6.4 * Math.max(4, ...this.#ticks.y.map((tick) => tick.label.length)),
-            gap: 6,
-            splits: () => this.#splits("y"),
-            values: () => this.#labelled("y").map((tick) => tick.label),
-          },
-        ],
-        series: [{}, { paths: () => null, points: { show: false } }],
-        cursor: {
-          x: false,
-          y: false,
-          points: { show: false },
-          drag: { x: true, y: false, setScale: false, dist: 4 },
-          bind: { dblclick: () => () => { this.#events.onReset(); return null; } },
-        },
-        hooks: { setSelect: [(self) => { this.#select(self); }] },
-      },
-      CORNERS,
-      this.#root,
-    );
-    plot.over.append(this.#lineCanvas, this.#overCanvas, this.#rule, this.#dot, this.#tip.element);
-    plot.over.addEventListener("mousemove", (event) => { this.#follow(event); });
-    plot.over.addEventListener("mouseleave", () => { this.leave(); });
-    return plot;
-  }
-
-  #splits(axis: "x" | "y"): number[] {
+  #follow(x: number, y: number): void {
     const scale = this.#scale;
-    if (scale === null) return [];
-    const isLog = axis === "x" ? scale.isLogX : scale.isLogY;
-    return this.#labelled(axis).map((tick) => portion(tick.value, scale[axis], isLog));
-  }
-
-  /** Rules without a number beside them would be nothing but ink. */
-  #labelled(axis: "x" | "y"): Ticks {
-    return this.#ticks[axis].filter((tick) => tick.label !== "");
-  }
-
-  #follow(event: MouseEvent): void {
-    const scale = this.#scale;
-    if (this.#plot === null || scale === null) return;
-    // uPlot keeps the plot's place up to date, so that asking for it costs no layout.
-    const box = this.#plot.rect;
-    const x = event.clientX - box.left;
-    const near = nearestLine(this.#lines, scale, x, event.clientY - box.top);
+    if (scale === null) return;
+    const near = nearestLine(this.#lines, scale, x, y);
     const step = stepAt(scale, x);
     const index = near === null ? -1 : indexNear(near.x, step);
     this.#isPointedHere = true;
@@ -298,17 +214,11 @@ export class LineChart {
     nextFrame(this.#drawPointer);
   }
 
-  #select(plot: uPlot): void {
-    const { left, width } = plot.select;
-    if (width < 3 || this.#scale === null) return;
-    const range = rangeBetween(this.#scale, left, left + width);
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  #select(from: number, to: number): void {
+    const range = this.#scale === null ? null : rangeBetween(this.#scale, from, to);
     if (range !== null) this.#events.onZoom(range);
   }
 }
-
-/** The only data that uPlot sees: the corners of the plot. */
-const CORNERS: uPlot.AlignedData = [[0, 1], [0, 1]];
 
 function stepsToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
   const [low, high] = range === null ? (extentX(lines, isLogX) ?? NO_EXTENT) : [range.start, range.stop];
@@ -335,21 +245,11 @@ function place(element: HTMLElement, x: number | null, y: number): void {
   if (x !== null) element.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
 }
 
-/** Fits a canvas to the plot and wipes it. */
-function prepare(element: HTMLCanvasElement, scale: Scale): CanvasRenderingContext2D {
-  const ratio = devicePixelRatio;
-  const width = Math.round(scale.width * ratio);
-  const height = Math.round(scale.height * ratio);
-  if (element.width !== width) element.width = width;
-  if (element.height !== height) element.height = height;
-  const ctx = element.getContext("2d");
-  if (ctx === null) throw new Error("this browser gives no 2d canvas");
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-  ctx.clearRect(0, 0, scale.width, scale.height);
-  return ctx;
-}
-
 function inkOf(root: HTMLElement): Ink {
   const style = getComputedStyle(root);
-  return { text: style.getPropertyValue("--text-2"), faint: style.getPropertyValue("--hairline") };
+  return {
+    text: style.getPropertyValue("--text-2"),
+    faint: style.getPropertyValue("--hairline"),
+    font: `11px ${style.fontFamily}`,
+  };
 }

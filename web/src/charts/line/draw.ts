@@ -2,17 +2,15 @@
 import { exitsOf, isWithin, type Line, type Scale } from "./model";
 import { intoPixels, noPixels, type Pixels, spikesOf, valuesInto } from "./pixels";
 
-export interface Ink {
-  readonly text: string;
-  readonly faint: string;
-}
-
-const LINE_WIDTH = 1.25;
+/** A pixel where screens have one for each: any wider line costs ten times as much. */
+const LINE_WIDTH = 1;
 const STRONG_WIDTH = 2;
 const BAND_ALPHA = 0.16;
 const FEW_LINES = 8;
 /** Of more lines than this, bands would be fainter than eyes can see, and would hide each other. */
 const MOST_BANDS = 40;
+/** Buckets narrower than this are columns of the band. */
+const COLUMN_PX = 3;
 const RAW_ALPHA = 0.28;
 const SPIKE_ALPHA = 0.8;
 const SPIKE_REACH = 3;
@@ -110,11 +108,31 @@ function fillBand(ctx: CanvasRenderingContext2D, pixels: Pixels): void {
   }
 }
 
-function fillPart(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, from: number, to: number): void {
+function fillPart(ctx: CanvasRenderingContext2D, pixels: Pixels, from: number, to: number): void {
+  const { x, top, bottom } = pixels;
+  if ((to - from) * COLUMN_PX > (x[to - 1] ?? 0) - (x[from] ?? 0)) {
+    fillColumns(ctx, pixels, from, to);
+    return;
+  }
   ctx.beginPath();
   for (let index = from; index < to; index += 1) ctx.lineTo(x[index] ?? 0, top[index] ?? 0);
   for (let index = to - 1; index >= from; index -= 1) ctx.lineTo(x[index] ?? 0, bottom[index] ?? 0);
   ctx.fill();
+}
+
+/** The same of buckets so narrow that no slope would be seen: columns cost half of a polygon. */
+function fillColumns(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, from: number, to: number): void {
+  let left = Math.round(x[from] ?? 0);
+  let [high, low] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let index = from; index < to; index += 1) {
+    high = Math.min(high, top[index] ?? high);
+    low = Math.max(low, bottom[index] ?? low);
+    const right = Math.round(((x[index] ?? 0) + (x[Math.min(index + 1, to - 1)] ?? 0)) / 2);
+    if (right <= left) continue;
+    ctx.fillRect(left, high, right - left, low - high);
+    left = right;
+    [high, low] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  }
 }
 
 function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale, isOnBand: boolean): void {

@@ -1,6 +1,5 @@
 /** The runs of a project: search, state, visibility; drawn in part only, so thousands are fine. */
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect } from "react";
 
 import type { Run } from "../../api/nouns";
 import type { Crosshair } from "../../charts/crosshair";
@@ -8,6 +7,7 @@ import { formatCount } from "../../lib/format";
 import { matcherOf } from "../../lib/matcher";
 import { type View, type ViewChange, visibility } from "../../lib/view";
 import { Notice, SearchBox } from "../../ui/parts";
+import { useWindow } from "../../ui/useWindow";
 import { RunRow } from "./RunRow";
 
 const ROW_PX = 28;
@@ -61,6 +61,8 @@ export function RunList(props: RunListProps) {
         <Notice title="No run matches">
           <button className="button" onClick={() => { onView({ search: "", state: "" }); }}>Clear the search</button>
         </Notice>
+      ) : props.isLoading ? (
+        <RowSkeletons />
       ) : (
         <Rows {...props} />
       )}
@@ -68,39 +70,27 @@ export function RunList(props: RunListProps) {
   );
 }
 
-function Rows({ runs, isLoading, hasMore, onMore, view, onView, crosshair, link }: RunListProps) {
-  const scroller = useRef<HTMLDivElement>(null);
-  const rows = useVirtualizer({
-    count: runs.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_PX,
-    overscan: 12,
-  });
-  const items = rows.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
+function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListProps) {
+  const { scroller, from, to } = useWindow(runs.length, ROW_PX);
   useEffect(() => {
-    if (hasMore && last >= runs.length - 20) onMore();
-  }, [hasMore, last, runs.length, onMore]);
+    if (hasMore && to >= runs.length - 8) onMore();
+  }, [hasMore, to, runs.length, onMore]);
   const isShown = visibility(view);
-  if (isLoading) return <RowSkeletons />;
   return (
     <div ref={scroller} className="runs-rows">
-      <div role="list" style={{ height: rows.getTotalSize(), position: "relative" }}>
-        {items.map((item) => {
-          const run = runs[item.index];
-          return run === undefined ? null : (
-            <RunRow
-              key={run.id}
-              run={run}
-              top={item.start}
-              isShown={isShown(run.id)}
-              view={view}
-              onView={onView}
-              crosshair={crosshair}
-              link={link}
-            />
-          );
-        })}
+      <div role="list" style={{ height: runs.length * ROW_PX, position: "relative" }}>
+        {runs.slice(from, to).map((run, index) => (
+          <RunRow
+            key={run.id}
+            run={run}
+            top={(from + index) * ROW_PX}
+            isShown={isShown(run.id)}
+            view={view}
+            onView={onView}
+            crosshair={crosshair}
+            link={link}
+          />
+        ))}
       </div>
     </div>
   );
