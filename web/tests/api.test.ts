@@ -5,8 +5,13 @@ import { EventReader } from "../src/api/hub";
 import { COLUMNS } from "../src/api/nouns";
 
 /** An answer as docs/design/http-api.md lays it out: column `c` of a series holds `c·10 + row`. */
-function answer(rows: readonly number[], version = 1): ArrayBuffer {
-  const series = rows.map((count, index) => ({ run: `r${String(index)}`, key: "损失", width: 0, rows: count, points: count }));
+function answer(rows: readonly number[], version = 2): ArrayBuffer {
+  let before = 0;
+  const series = rows.map((count, index) => {
+    const at = COLUMNS.map((_, column) => before + column * count);
+    before += COLUMNS.length * count;
+    return { run: `r${String(index)}`, key: "损失", width: 0, rows: count, points: count, at };
+  });
   const text = new TextEncoder().encode(JSON.stringify({ series, columns: COLUMNS }));
   const length = Math.ceil(text.length / 8) * 8;
   const numbers = rows.flatMap((count) => COLUMNS.flatMap((_, column) => Array.from({ length: count }, (_, row) => column * 10 + row)));
@@ -33,7 +38,7 @@ describe("series", () => {
 
   test("another format and a newer version are refused with the way out", () => {
     expect(() => decodeSeries(new TextEncoder().encode("<html>proxy</html>").buffer)).toThrow(/RLSR; reload/);
-    expect(() => decodeSeries(answer([1], 2))).toThrow(/version 1 .* got 2; reload/);
+    expect(() => decodeSeries(answer([1], 3))).toThrow(/version 2 .* got 3; reload/);
   });
 });
 

@@ -3,7 +3,7 @@ import { isObject, type JsonValue } from "../lib/flatten";
 import { COLUMNS, type Change, type Columns, type Series } from "./nouns";
 
 const MAGIC = 0x5253_4c52; // "RLSR", little-endian
-const VERSION = 1;
+const VERSION = 2;
 const NUMBERS: Readonly<Record<string, number>> = {
   NaN: Number.NaN,
   Infinity: Number.POSITIVE_INFINITY,
@@ -17,6 +17,8 @@ interface SeriesHeader {
     readonly width: number;
     readonly rows: number;
     readonly points: number;
+    /** How many numbers stand before each of its columns. */
+    readonly at: readonly number[];
   }[];
   readonly columns: readonly string[];
 }
@@ -74,7 +76,7 @@ export function decodeMessage<T>(event: MessageEvent): T {
   return event.data as T;
 }
 
-/** Reads the binary answer of `POST …/series`; the columns are views on the buffer. */
+/** Reads the binary answer of `POST …/series`; columns are views on the buffer, equal ones on one place. */
 export function decodeSeries(buffer: ArrayBuffer): Series[] {
   const view = new DataView(buffer);
   if (buffer.byteLength < 16 || view.getUint32(0, true) !== MAGIC) {
@@ -88,12 +90,10 @@ export function decodeSeries(buffer: ArrayBuffer): Series[] {
   }
   const length = view.getUint32(8, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 16, length))) as SeriesHeader;
-  let offset = 16 + length;
-  return header.series.map(({ run, key, width, points, rows }) => {
+  return header.series.map(({ run, key, width, points, rows, at }) => {
     const columns: Partial<Record<string, Float64Array>> = {};
-    for (const name of header.columns) {
-      columns[name] = new Float64Array(buffer, offset, rows);
-      offset += rows * Float64Array.BYTES_PER_ELEMENT;
+    for (const [index, name] of header.columns.entries()) {
+      columns[name] = new Float64Array(buffer, 16 + length + (at[index] ?? 0) * Float64Array.BYTES_PER_ELEMENT, rows);
     }
     const missing = COLUMNS.find((name) => columns[name] === undefined);
     if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);

@@ -23,7 +23,7 @@ from runlore.wire.series import (
     GROUP_COLUMNS,
     MEDIA_TYPE,
     X_COLUMNS,
-    encode_series,
+    Pool,
 )
 
 _KINDS: Mapping[str, Literal["step", "time", "key"]] = {
@@ -80,16 +80,17 @@ def _answer(
 
 def _binary(found: Found, query: SeriesQuery) -> Response[bytes]:
     more = _x_columns(query)
+    pool = Pool()
     header: dict[str, JsonValue] = {
-        "series": [_head(series) for series in found.series],
+        "series": [_head(series, pool) for series in found.series],
         "columns": [*COLUMNS, *more],
     }
     if more:
         header["x"] = {"kind": query.x.kind, "key": query.x.key}
     if query.groups:
-        header["groups"] = [_group_head(group) for group in found.groups]
+        header["groups"] = [_group_head(group, pool) for group in found.groups]
         header["group_columns"] = [*GROUP_COLUMNS, *more]
-    return Response(encode_series(header, _bytes(found)), media_type=MEDIA_TYPE)
+    return Response(pool.encode(header), media_type=MEDIA_TYPE)
 
 
 def _json(found: Found, query: SeriesQuery) -> SeriesList:
@@ -108,33 +109,33 @@ def _x_columns(query: SeriesQuery) -> Sequence[str]:
     return () if query.x.kind == "step" else X_COLUMNS
 
 
-def _head(series: Series) -> dict[str, JsonValue]:
+def _head(series: Series, pool: Pool) -> dict[str, JsonValue]:
     return {
         "run": series.run.run_id,
         "key": series.key,
         "width": series.width,
         "rows": len(series.step),
         "points": series.points,
+        "at": _placed(series, COLUMNS, pool),
     }
 
 
-def _group_head(group: GroupSeries) -> dict[str, JsonValue]:
+def _group_head(group: GroupSeries, pool: Pool) -> dict[str, JsonValue]:
     return {
         "group": group.group,
         "key": group.key,
         "width": group.width,
         "rows": len(group.step),
         "points": group.points,
+        "at": _placed(group, GROUP_COLUMNS, pool),
     }
 
 
-def _bytes(found: Found) -> Iterator[bytes]:
-    for series in found.series:
-        for _, column in _columns(series, COLUMNS):
-            yield column.astype("<f8", copy=False).tobytes()
-    for group in found.groups:
-        for _, column in _columns(group, GROUP_COLUMNS):
-            yield column.astype("<f8", copy=False).tobytes()
+def _placed(series: Series | GroupSeries, names: Sequence[str], pool: Pool) -> list[JsonValue]:
+    return [
+        pool.place(column.astype("<f8", copy=False).tobytes())
+        for _, column in _columns(series, names)
+    ]
 
 
 def _columns(series: Series | GroupSeries, names: Sequence[str]) -> Iterator[tuple[str, Floats]]:
