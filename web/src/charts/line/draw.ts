@@ -17,6 +17,8 @@ const SPIKE_REACH = 3;
 const MARK = 3;
 const DOT = 2.5;
 
+const UNBROKEN: number[] = [];
+
 /** Lines are drawn one after the other: they share their buffers. */
 const shared = noPixels();
 let behind: Float64Array = new Float64Array(0);
@@ -24,6 +26,7 @@ let behind: Float64Array = new Float64Array(0);
 interface Look {
   readonly width: number;
   readonly band: number;
+  readonly isDashed: boolean;
 }
 
 export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[], scale: Scale): void {
@@ -32,15 +35,15 @@ export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[],
   const band = isCrowded ? 0 : BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
   // A line of one device pixel costs a tenth of any wider one.
   const width = isCrowded ? 1 / devicePixelRatio : LINE_WIDTH;
-  for (const line of lines) drawLine(ctx, line, scale, { width, band });
+  for (const line of lines) drawLine(ctx, line, scale, { width, band, isDashed: !isCrowded });
 }
 
 /** The chosen line again, strong, on the canvas above the faded ones. */
 export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
-  drawLine(ctx, line, scale, { width: STRONG_WIDTH, band: BAND_ALPHA });
+  drawLine(ctx, line, scale, { width: STRONG_WIDTH, band: BAND_ALPHA, isDashed: true });
 }
 
-function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { width, band }: Look): void {
+function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { width, band, isDashed }: Look): void {
   intoPixels(shared, line, scale);
   ctx.strokeStyle = line.color;
   ctx.fillStyle = line.color;
@@ -61,9 +64,9 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { wid
   }
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
-  if (line.dash.length > 0) ctx.setLineDash([...line.dash]);
+  if (isDashed && line.dash.length > 0) ctx.setLineDash([...line.dash]);
   strokePath(ctx, shared, shared.y);
-  if (line.dash.length > 0) ctx.setLineDash([]);
+  ctx.setLineDash(UNBROKEN);
   if (line.hasOdd) markNan(ctx, line, shared, scale);
   if (line.hasOdd || !isWithin(line, scale.y)) markExits(ctx, line, scale);
 }
