@@ -1,4 +1,5 @@
 /** Calls to `/api/v1`; a failure becomes an ApiError that says what to do. */
+import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
 import type { MetricKey, Project, Run, RunPage, Series } from "./nouns";
@@ -29,6 +30,7 @@ export interface SeriesQuery {
   readonly buckets: number;
   readonly start: number | null;
   readonly stop: number | null;
+  readonly x: XAxis;
 }
 
 /** The part of a run that a person edits. */
@@ -80,7 +82,7 @@ export async function readSeries(owner: string, project: string, query: SeriesQu
   const answer = await request(`${projectPath(owner, project)}/series`, {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: SERIES_TYPE },
-    body: JSON.stringify(query),
+    body: JSON.stringify({ ...query, x: query.x.kind === "key" ? query.x : { kind: query.x.kind } }),
   });
   return decodeSeries(await answer.arrayBuffer());
 }

@@ -37,7 +37,8 @@ export const COLUMNS = [
 ] as const;
 
 export type ColumnName = (typeof COLUMNS)[number];
-export type Columns = Readonly<Record<ColumnName, Float64Array>>;
+/** With an axis other than the step also where each bucket lies on it. */
+export type Columns = Readonly<Record<ColumnName, Float64Array> & Partial<Record<"x_min" | "x_max" | "x_last", Float64Array>>>;
 
 export interface Series {
   readonly run: string;

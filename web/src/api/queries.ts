@@ -9,6 +9,7 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
+import { STEP } from "../lib/axis";
 import { deleteRun, getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
 import type { Live } from "./live";
 import type { Change, MetricKey, Run, RunPage } from "./nouns";
@@ -71,7 +72,7 @@ export function useRunKeys(owner: string, project: string, run: string, all: rea
     queryKey: ["run-keys", owner, project, run, keys],
     queryFn: async () => {
       if (keys.length === 0) return [];
-      const query = { runs: [run], keys, buckets: 2, start: null, stop: null };
+      const query = { runs: [run], keys, buckets: 2, start: null, stop: null, x: STEP };
       const found = new Set((await readSeries(owner, project, query)).map((series) => series.key));
       return keys.filter((key) => found.has(key));
     },

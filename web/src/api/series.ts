@@ -1,4 +1,5 @@
 /** Series for the charts of one page: what is asked together is fetched together, and only once. */
+import { axisText, type XAxis } from "../lib/axis";
 import { readSeries } from "./client";
 import type { Live } from "./live";
 import type { Change, Series } from "./nouns";
@@ -12,9 +13,13 @@ export interface SeriesWish {
   readonly runs: readonly string[];
   readonly buckets: number;
   readonly range: StepRange;
+  readonly axis: XAxis;
   readonly onData: () => void;
   readonly onFault: (message: string | null) => void;
 }
+
+/** What of a wish says which series are meant. */
+export type Asked = Pick<SeriesWish, "key" | "axis" | "buckets" | "range">;
 
 interface Entry {
   readonly key: string;
@@ -42,7 +47,7 @@ const RETRY_MS = 2_000;
 export class SeriesStore {
   readonly #owner: string;
   readonly #project: string;
-  /** By key, run and number of buckets: a large panel may show what a small one shows. */
+  /** By key and axis, run, and number of buckets: a large panel may show what a small one shows. */
   readonly #entries = new Map<string, Map<string, Map<number, Entry>>>();
   readonly #wishes = new Set<SeriesWish>();
   readonly #live: Live;
@@ -83,15 +88,20 @@ export class SeriesStore {
   }
 
   /** What is known now, perhaps of an older range or size: an old picture is better than none. */
-  read(key: string, run: string, buckets: number, range: StepRange): Series | null {
-    const sizes = this.#entries.get(key)?.get(run);
+  read({ key, axis, buckets, range }: Asked, run: string): Series | null {
+    const sizes = this.#entries.get(placeOf(key, axis))?.get(run);
     const best = sizes?.get(buckets);
     if (best !== undefined && best.askedFor !== "") {
-      const isFit = best.askedFor === signature({ buckets, range }) || covers(best.series, range);
+      const isFit = best.askedFor === signature({ axis, buckets, range }) || covers(best.series, range);
       return isFit ? best.series : (best.whole ?? best.series);
     }
     for (const entry of sizes?.values() ?? []) if (entry.series !== null) return entry.series;
     return null;
+  }
+
+  /** What is known of all steps. */
+  whole({ key, axis, buckets }: Asked, run: string): Series | null {
+    return this.#entries.get(placeOf(key, axis))?.get(run)?.get(buckets)?.whole ?? null;
   }
 
   /** Whether every series of the wish has been answered once. */
@@ -154,7 +164,7 @@ export class SeriesStore {
     const touched = [...this.#wishes].filter((other) => keys.includes(other.key));
     try {
       const range = wish.range ?? { start: null, stop: null };
-      const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, ...range });
+      const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, x: wish.axis, ...range });
       for (const cell of batch.cells) {
         cell.series = null;
         if (wish.range === null) cell.whole = null;
@@ -198,8 +208,8 @@ export class SeriesStore {
     return [...groups.values()].flatMap(inPieces);
   }
 
-  #entry({ key, buckets }: SeriesWish, run: string): Entry {
-    const sizes = madeIn(madeIn(this.#entries, key, () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
+  #entry({ key, axis, buckets }: SeriesWish, run: string): Entry {
+    const sizes = madeIn(madeIn(this.#entries, placeOf(key, axis), () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
     return madeIn(sizes, buckets, () => ({ key, run, series: null, whole: null, askedFor: "", stale: true }));
   }
 }
@@ -217,6 +227,10 @@ function inPieces(batch: Batch): Batch[] {
   }));
 }
 
+function placeOf(key: string, axis: XAxis): string {
+  return `${axisText(axis)}\n${key}`;
+}
+
 function madeIn<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;
@@ -232,7 +246,7 @@ function covers(series: Series | null, range: StepRange): boolean {
   return (step[0] ?? Number.POSITIVE_INFINITY) <= range.start && (last.at(-1) ?? Number.NEGATIVE_INFINITY) >= range.stop - 1;
 }
 
-function signature(wish: Pick<SeriesWish, "buckets" | "range">): string {
+function signature(wish: Pick<SeriesWish, "axis" | "buckets" | "range">): string {
   const range = wish.range === null ? "all" : `${String(wish.range.start)}:${String(wish.range.stop)}`;
-  return `${String(wish.buckets)}@${range}`;
+  return `${String(wish.buckets)}@${range}@${axisText(wish.axis)}`;
 }

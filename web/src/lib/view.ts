@@ -1,3 +1,5 @@
+import { axisOf, axisText, STEP, type XAxis } from "./axis";
+
 /** Which values the y axes show: those that are not absurd, all, or all but the outermost. */
 export const Y_RANGES = ["auto", "full", "inliers"] as const;
 export type YRange = (typeof Y_RANGES)[number];
@@ -21,9 +23,11 @@ export interface View {
   readonly filter: string;
   /** Half-life of the smoothing in steps; 0 is none. */
   readonly smooth: number;
+  readonly x: XAxis;
   readonly isLogX: boolean;
   readonly isLogY: boolean;
   readonly yRange: YRange;
+  /** The part of the x axis that is shown; of steps whole ones, from `start` up to before `stop`. */
   readonly zoom: { readonly start: number; readonly stop: number } | null;
   /** Sections that are folded. */
   readonly folded: readonly string[];
@@ -45,6 +49,7 @@ export const DEFAULT_VIEW: View = {
   most: FIRST_RUNS,
   filter: "",
   smooth: 0,
+  x: STEP,
   isLogX: false,
   isLogY: false,
   yRange: "auto",
@@ -56,6 +61,7 @@ export const DEFAULT_VIEW: View = {
 /** Reads a view from URL parameters; what cannot be understood is as if it were absent. */
 export function readView(params: Params): View {
   const smooth = Number(params["smooth"] ?? 0);
+  const x = axisOf(params["x"] ?? "");
   return {
     search: params["q"] ?? "",
     state: params["state"] ?? "",
@@ -64,10 +70,11 @@ export function readView(params: Params): View {
     most: params["most"] === String(MOST_RUNS) ? MOST_RUNS : FIRST_RUNS,
     filter: params["filter"] ?? "",
     smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
+    x,
     isLogX: params["logx"] === "1",
     isLogY: params["logy"] === "1",
     yRange: Y_RANGES.find((each) => each === params["y"]) ?? "auto",
-    zoom: zoomOf(params["steps"]),
+    zoom: x.kind === "step" ? zoomOf(params["steps"], /^(-?\d+)\.\.(-?\d+)$/) : zoomOf(params["range"], /^(-?[\d.]+(?:e[+-]?\d+)?)\.\.(-?[\d.]+(?:e[+-]?\d+)?)$/),
     folded: list(params["fold"]),
     panel: params["panel"] ?? null,
   };
@@ -88,7 +95,8 @@ export function writeView(view: View): Params {
   put("logx", view.isLogX ? "1" : "");
   put("logy", view.isLogY ? "1" : "");
   put("y", view.yRange === "auto" ? "" : view.yRange);
-  put("steps", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
+  put("x", view.x.kind === "step" ? "" : axisText(view.x));
+  put(view.x.kind === "step" ? "steps" : "range", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
   put("fold", view.folded.map(encodeURIComponent).join());
   put("panel", view.panel ?? "");
   return params;
@@ -141,8 +149,8 @@ function list(text: string | undefined): string[] {
   });
 }
 
-function zoomOf(text: string | undefined): View["zoom"] {
-  const found = /^(-?\d+)\.\.(-?\d+)$/.exec(text ?? "");
+function zoomOf(text: string | undefined, form: RegExp): View["zoom"] {
+  const found = form.exec(text ?? "");
   if (found === null) return null;
   const [start, stop] = [Number(found[1]), Number(found[2])];
   return stop > start ? { start, stop } : null;

@@ -1,4 +1,5 @@
 /** One live line chart: a frame with axes, and above it canvases that hold the lines. */
+import { STEP, type XAxis } from "../../lib/axis";
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
 import { drawLines, drawStrong } from "./draw";
@@ -13,14 +14,15 @@ import {
   type LineInput,
   type LineOptions,
   nearestLine,
+  placeAt,
   rangeBetween,
+  rangeOf,
   type Scale,
-  stepAt,
   toX,
   toY,
 } from "./model";
 import { fitted, heightOf, type Ink, Plot } from "./plot";
-import { axisTicks } from "./ticks";
+import { axisTicks, xTicks } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -66,6 +68,7 @@ export class LineChart {
   #builtFor = "";
   #lines: readonly Line[] = [];
   #scale: Scale | null = null;
+  #axis: XAxis = STEP;
   #size = { width: 0, height: 0 };
   /** What stands on the upper canvas. */
   #strong: Line | null = null;
@@ -107,23 +110,22 @@ export class LineChart {
 
   /** Moves the crosshair by buckets of the strong line, for the keyboard. */
   stepBy(buckets: number): void {
-    const { step, run } = this.#crosshair.pointed;
+    const { x, run } = this.#crosshair.pointed;
     const line = this.#lines.find((each) => each.id === run) ?? this.#lines[0];
     if (line === undefined) return;
-    const index = step === null ? line.x.length - 1 : indexNear(line.x, step) + buckets;
+    const index = x === null ? line.x.length - 1 : indexNear(line.x, x) + buckets;
     const next = line.x[Math.max(0, Math.min(line.x.length - 1, index))];
     if (next === undefined) return;
     this.#isPointedHere = true;
-    this.#crosshair.point({ step: next, run: line.id });
+    this.#crosshair.point({ x: next, run: line.id });
   }
 
-  /** Shows fewer or more steps around the crosshair, for the keyboard. */
+  /** Shows less or more around the crosshair, for the keyboard. */
   zoomBy(factor: number): void {
     const [low, high] = this.#scale?.x ?? NO_EXTENT;
-    const middle = this.#crosshair.pointed.step ?? (low + high) / 2;
-    const start = Math.floor(middle - (middle - low) * factor);
-    const stop = Math.ceil(middle + (high - middle) * factor);
-    if (stop - start >= 2) this.#events.onZoom({ start, stop });
+    const middle = this.#crosshair.pointed.x ?? (low + high) / 2;
+    const range = rangeOf(this.#axis, middle - (middle - low) * factor, middle + (high - middle) * factor);
+    if (range !== null) this.#events.onZoom(range);
   }
 
   /** The pointer or the focus has gone elsewhere. */
@@ -137,7 +139,8 @@ export class LineChart {
     if (width < 40 || height < 40) return;
     const { lines, options, range } = this.#read();
     this.#lines = this.#build(lines, options);
-    const x = stepsToShow(range, this.#lines, options);
+    this.#axis = options.axis;
+    const x = partToShow(range, this.#lines, options);
     const values = extentY(this.#lines, x, options);
     const y = values?.extent ?? (options.isLogY ? ([0.1, 10] as const) : NO_EXTENT);
     const most = Math.floor(heightOf(height) / Y_LABEL_PX / (options.isLogY ? 1 : 1.5));
@@ -145,8 +148,8 @@ export class LineChart {
     this.#plot.layOut(width, height, yAxis.ticks);
     const { isLogX, isLogY } = options;
     this.#scale = { x, y, width: this.#plot.width, height: this.#plot.height, isLogX, isLogY };
-    const xTicks = axisTicks(x, isLogX, Math.floor(this.#scale.width / X_LABEL_PX), true);
-    this.#plot.drawAxes(width, height, { ticks: xTicks, extent: x, isLog: isLogX }, yAxis, inkOf(this.#root));
+    const ticks = xTicks(options.axis, x, isLogX, Math.floor(this.#scale.width / X_LABEL_PX));
+    this.#plot.drawAxes(width, height, { ticks, extent: x, isLog: isLogX }, yAxis, inkOf(this.#root));
     drawLines(fitted(this.#lineCanvas, this.#scale.width, this.#scale.height), this.#lines, this.#scale);
     this.#root.dataset["drawn"] = String(this.#lines.length);
     this.#strong = null;
@@ -171,24 +174,24 @@ export class LineChart {
   #point(): void {
     const scale = this.#scale;
     if (scale === null) return;
-    const { step, run } = this.#crosshair.pointed;
+    const { x, run } = this.#crosshair.pointed;
     const strong = this.#lines.find((line) => line.id === run) ?? null;
     this.#strengthen(strong, scale);
-    const at = step === null ? null : toX(scale, step);
+    const at = x === null ? null : toX(scale, x);
     place(this.#rule, at !== null && at >= 0 && at <= scale.width ? at : null, 0);
-    const index = step === null || strong === null ? -1 : indexNear(strong.x, step);
-    const [hit] = step === null || strong === null ? [] : hitsAround([strong], step, run, 0);
+    const index = x === null || strong === null ? -1 : indexNear(strong.x, x);
+    const [hit] = x === null || strong === null ? [] : hitsAround([strong], x, run, 0);
     const height = hit === undefined ? Number.NaN : toY(scale, hit.line.y[hit.index] ?? Number.NaN);
     const isInside = height >= 0 && height <= scale.height;
     place(this.#dot, isInside ? toX(scale, strong?.x[index] ?? 0) : null, height);
     if (isInside) this.#dot.style.background = strong?.color ?? "";
-    if (step === null || !this.#isPointedHere) {
+    if (x === null || !this.#isPointedHere) {
       this.#tip.hide();
       return;
     }
-    const hits = hitsAround(this.#lines, step, run, AROUND);
-    this.#tip.show(hit === undefined ? step : (strong?.x[index] ?? step), hits, run, this.#lines.length - hits.length);
-    this.#tip.place(toX(scale, step), this.#plot.left);
+    const hits = hitsAround(this.#lines, x, run, AROUND);
+    this.#tip.show(this.#axis, hit === undefined ? x : (strong?.x[index] ?? x), hits, run, this.#lines.length - hits.length);
+    this.#tip.place(toX(scale, x), this.#plot.left);
   }
 
   /** Draws one line strong and fades the others; nothing if it already is. */
@@ -206,23 +209,23 @@ export class LineChart {
     const scale = this.#scale;
     if (scale === null) return;
     const near = nearestLine(this.#lines, scale, x, y);
-    const step = stepAt(scale, x);
-    const index = near === null ? -1 : indexNear(near.x, step);
+    const place = placeAt(scale, x);
+    const index = near === null ? -1 : indexNear(near.x, place);
     this.#isPointedHere = true;
     // The crosshair snaps to the values of the nearest line, as a value stands nowhere else.
-    this.#crosshair.point({ step: near?.x[index] ?? step, run: near?.id ?? null });
+    this.#crosshair.point({ x: near?.x[index] ?? place, run: near?.id ?? null });
     nextFrame(this.#drawPointer);
   }
 
   #select(from: number, to: number): void {
-    const range = this.#scale === null ? null : rangeBetween(this.#scale, from, to);
+    const range = this.#scale === null ? null : rangeBetween(this.#scale, this.#axis, from, to);
     if (range !== null) this.#events.onZoom(range);
   }
 }
 
-function stepsToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
+function partToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
   const [low, high] = range === null ? (extentX(lines, isLogX) ?? NO_EXTENT) : [range.start, range.stop];
-  return isLogX && low <= 0 ? [1, Math.max(2, high)] : [low, high];
+  return isLogX && low <= 0 ? [Math.min(1, Math.max(high, 1) / 2), Math.max(2, high)] : [low, high];
 }
 
 function canvas(className: string): HTMLCanvasElement {

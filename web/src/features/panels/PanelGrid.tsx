@@ -3,6 +3,7 @@ import { useCallback, useMemo, useRef, useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
+import { axisOf, axisText } from "../../lib/axis";
 import { matcherOf } from "../../lib/matcher";
 import { toggled, type View, type ViewChange } from "../../lib/view";
 import { Notice } from "../../ui/parts";
@@ -24,11 +25,13 @@ interface PanelGridProps {
 }
 
 export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelGridProps) {
-  const { smooth, isLogX, isLogY, yRange, zoom, filter } = view;
+  const { smooth, isLogY, yRange, zoom, filter } = view;
+  const axisName = axisText(view.x);
+  const isLogX = view.isLogX && view.x.kind !== "time";
   const zoomName = zoom === null ? "" : `${String(zoom.start)}..${String(zoom.stop)}`;
   const input = useMemo<PanelInput>(
-    () => ({ runs, options: { halfLife: smooth, isLogX, isLogY, yRange }, range: rangeOf(zoomName) }),
-    [runs, smooth, isLogX, isLogY, yRange, zoomName],
+    () => ({ runs, options: { halfLife: smooth, axis: axisOf(axisName), isLogX, isLogY, yRange }, range: rangeOf(zoomName) }),
+    [runs, smooth, axisName, isLogX, isLogY, yRange, zoomName],
   );
   const matcher = useMemo(() => matcherOf(filter), [filter]);
   const sections = useMemo(() => sectionsOf((keys ?? []).filter(matcher.matches)), [keys, matcher]);
@@ -46,7 +49,7 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelG
   }
   return (
     <div ref={frame} className="panels">
-      <PanelBar view={view} onView={onView} fault={matcher.fault} />
+      <PanelBar view={view} onView={onView} fault={matcher.fault} keys={keys} />
       {sections.length === 0 && (
         <Notice title="No panel matches">
           <button className="button" onClick={() => { onView({ filter: "" }); }}>Clear the filter</button>

@@ -26,7 +26,7 @@ export function RunRow({ run, top, isShown, view, onView, crosshair, link }: Run
       role="listitem"
       className={isShown ? "run" : "run is-hidden"}
       style={{ transform: `translateY(${String(top)}px)` }}
-      onMouseEnter={() => { if (isShown) crosshair.point({ step: null, run: run.id }); }}
+      onMouseEnter={() => { if (isShown) crosshair.point({ x: null, run: run.id }); }}
       onMouseLeave={() => { crosshair.leave(); }}
     >
       <button
