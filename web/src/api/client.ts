@@ -2,7 +2,7 @@
 import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
-import type { MetricKey, Project, Run, RunPage, Series } from "./nouns";
+import type { Column, MetricKey, Project, Run, RunPage, Series } from "./nouns";
 
 const SERIES_TYPE = "application/vnd.runlore.series";
 const TIMEOUT_MS = 20_000;
@@ -20,6 +20,8 @@ export class ApiError extends Error {
 export interface RunQuery {
   readonly search: string;
   readonly state: string;
+  readonly filter: string;
+  readonly sort: string;
   readonly limit: number;
   readonly cursor: string | null;
 }
@@ -51,8 +53,9 @@ export function getProject(owner: string, project: string): Promise<Project> {
 
 export function listRuns(owner: string, project: string, query: RunQuery): Promise<RunPage> {
   const params = new URLSearchParams({ limit: String(query.limit) });
-  if (query.search !== "") params.set("search", query.search);
-  if (query.state !== "") params.set("state", query.state);
+  for (const name of ["search", "state", "filter", "sort"] as const) {
+    if (query[name] !== "") params.set(name, query[name]);
+  }
   if (query.cursor !== null) params.set("cursor", query.cursor);
   return get<RunPage>(`${projectPath(owner, project)}/runs?${params.toString()}`);
 }
@@ -76,6 +79,10 @@ export async function deleteRun(owner: string, project: string, run: string): Pr
 
 export async function listKeys(owner: string, project: string): Promise<readonly MetricKey[]> {
   return (await get<{ keys: readonly MetricKey[] }>(`${projectPath(owner, project)}/keys`)).keys;
+}
+
+export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {
+  return (await get<{ columns: readonly Column[] }>(`${projectPath(owner, project)}/columns`)).columns;
 }
 
 export async function readSeries(owner: string, project: string, query: SeriesQuery): Promise<Series[]> {

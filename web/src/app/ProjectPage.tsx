@@ -2,6 +2,7 @@
 import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
+import { ApiError } from "../api/client";
 import type { Run } from "../api/nouns";
 import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
@@ -17,6 +18,9 @@ import { type Command, useCommands } from "../ui/commands";
 import { Icon, Notice, useIsDark, useMedia } from "../ui/parts";
 import { useView } from "./useView";
 
+const LIST_PX = 296;
+const COLUMN_PX = 88;
+
 interface ProjectPageProps {
   readonly owner: string;
   readonly project: string;
@@ -27,7 +31,8 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const isNarrow = useMedia("(max-width: 760px)");
   const [isListOpen, setListOpen] = useState<boolean | null>(null);
   const isListShown = isListOpen ?? !isNarrow;
-  const runs = useRuns(owner, project, searchFor(view.search), view.state);
+  const asked = { search: searchFor(view.search), state: view.state, filter: view.where, sort: view.sort };
+  const runs = useRuns(owner, project, asked);
   const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
@@ -52,8 +57,9 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       [isListShown, onView],
     ),
   );
+  const refused = runs.error instanceof ApiError && runs.error.status === 400 && view.where + view.sort !== "" ? runs.error.message : null;
   const error = runs.error ?? keys.error;
-  if (error !== null && runs.data === undefined) {
+  if (error !== null && runs.data === undefined && refused === null) {
     return (
       <Notice title={`${project} cannot be shown`}>
         <p>{error.message}</p>
@@ -64,17 +70,23 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   }
   const total = runs.data?.pages[0]?.total ?? 0;
   return (
-    <div className={isListShown ? "project" : "project is-wide"}>
+    <div
+      className={isListShown ? "project" : "project is-wide"}
+      style={isListShown && !isNarrow ? { gridTemplateColumns: `min(50vw, ${String(LIST_PX + COLUMN_PX * view.columns.length)}px) minmax(0, 1fr)` } : undefined}
+    >
       <title>{`${project} · Runlore`}</title>
       <button className="button quiet list-button" aria-expanded={isListShown} onClick={() => { setListOpen(!isListShown); }}>
         <Icon name="list" /> {isListShown ? "Hide runs" : "Runs"}
       </button>
       {isListShown && (
         <RunList
+          owner={owner}
+          project={project}
+          fault={refused}
           runs={all}
           total={total}
           shown={shown.length}
-          isLoading={runs.data === undefined}
+          isLoading={runs.data === undefined && refused === null}
           hasMore={runs.hasNextPage && !runs.isFetchingNextPage}
           onMore={() => void runs.fetchNextPage()}
           view={view}
@@ -103,13 +115,13 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
 function MostNote({ view, onView }: { readonly view: View; readonly onView: ViewChange }) {
   return (
     <p className="note">
-      The charts show the newest {formatCount(view.most)} runs of this list.{" "}
+      The charts show the {view.sort === "" ? "newest" : "first"} {formatCount(view.most)} runs of this list.{" "}
       {view.most < MOST_RUNS && (
         <>
           <button className="link" onClick={() => { onView({ most: MOST_RUNS }); }}>Show up to {formatCount(MOST_RUNS)}</button>{". "}
         </>
       )}
-      Search, or pick runs alone, to see others.
+      Search, sort, or pick runs alone, to see others.
     </p>
   );
 }

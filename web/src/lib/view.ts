@@ -13,6 +13,11 @@ export interface View {
   /** Search of the run list. */
   readonly search: string;
   readonly state: string;
+  /** Which runs the list has, as an expression, and their order: both as the server reads them. */
+  readonly where: string;
+  readonly sort: string;
+  /** What the list shows of config and summary. */
+  readonly columns: readonly string[];
   /** Runs taken out of the charts. */
   readonly hidden: readonly string[];
   /** When not empty, the only runs in the charts. */
@@ -44,6 +49,9 @@ export const HALF_LIVES: readonly number[] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 
 export const DEFAULT_VIEW: View = {
   search: "",
   state: "",
+  where: "",
+  sort: "",
+  columns: [],
   hidden: [],
   only: [],
   most: FIRST_RUNS,
@@ -65,6 +73,9 @@ export function readView(params: Params): View {
   return {
     search: params["q"] ?? "",
     state: params["state"] ?? "",
+    where: params["where"] ?? "",
+    sort: params["sort"] ?? "",
+    columns: list(params["cols"]),
     hidden: list(params["hide"]),
     only: list(params["only"]),
     most: params["most"] === String(MOST_RUNS) ? MOST_RUNS : FIRST_RUNS,
@@ -87,6 +98,9 @@ export function writeView(view: View): Params {
   };
   put("q", view.search);
   put("state", view.state);
+  put("where", view.where);
+  put("sort", view.sort);
+  put("cols", view.columns.map(encodeURIComponent).join());
   put("hide", view.hidden.map(encodeURIComponent).join());
   put("only", view.only.map(encodeURIComponent).join());
   put("most", view.most === FIRST_RUNS ? "" : String(view.most));

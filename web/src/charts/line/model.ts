@@ -142,7 +142,12 @@ export function rangeBetween(scale: Scale, axis: XAxis, from: number, to: number
 }
 
 export function rangeOf(axis: XAxis, low: number, high: number): { start: number; stop: number } | null {
-  if (axis.kind !== "step") return high > low ? { start: low, stop: high } : null;
+  if (axis.kind !== "step") {
+    // A tenth of a pixel is near enough, and reads better in an address.
+    const unit = 10 ** Math.floor(Math.log10((high - low) / 10_000));
+    const [start, stop] = [low, high].map((place) => Number((Math.round(place / unit) * unit).toPrecision(15)));
+    return start !== undefined && stop !== undefined && stop > start ? { start, stop } : null;
+  }
   const [start, stop] = [Math.floor(low), Math.ceil(high)];
   return stop - start < 2 ? null : { start, stop };
 }

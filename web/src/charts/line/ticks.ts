@@ -72,7 +72,7 @@ export function xTicks(axis: XAxis, extent: readonly [number, number], isLog: bo
   const step = TIME_STEPS.find((seconds) => seconds >= rough);
   if (isLog || rough < 1 || (step === undefined && !isClock)) {
     const ticks = axisTicks(extent, isLog, most);
-    return isClock ? ticks.map(({ value }) => ({ value, label: clockText(value, rough) })) : ticks.map((tick) => ({ ...tick, label: tick.label === "" ? "" : formatDuration(tick.value) }));
+    return ticks.map(({ value, label }) => ({ value, label: label === "" ? "" : isClock ? clockText(value, rough) : value < 10 ? `${label}s` : formatDuration(value) }));
   }
   const by = step ?? Math.ceil(rough / DAY) * DAY;
   // Days and hours begin where the reader's clock says so.

@@ -3,21 +3,29 @@ import { type ReactNode, useEffect } from "react";
 
 import type { Run } from "../../api/nouns";
 import type { Crosshair } from "../../charts/crosshair";
+import { keyColumn, sortAfter } from "../../lib/columns";
 import { formatCount } from "../../lib/format";
 import { matcherOf } from "../../lib/matcher";
 import { type View, type ViewChange, visibility } from "../../lib/view";
-import { Notice, SearchBox } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { Notice, SearchBox, useIsDark } from "../../ui/parts";
 import { useWindow } from "../../ui/useWindow";
+import { ColumnPicker } from "./ColumnPicker";
+import { RunFilter } from "./RunFilter";
 import { RunRow } from "./RunRow";
 
 const ROW_PX = 28;
 const STATES = ["running", "finished", "failed", "crashed"] as const;
 
 interface RunListProps {
+  readonly owner: string;
+  readonly project: string;
   readonly runs: readonly Run[];
   readonly total: number;
   readonly shown: number;
   readonly isLoading: boolean;
+  /** Why the server refuses the filter or the order, or null. */
+  readonly fault: string | null;
   readonly hasMore: boolean;
   readonly onMore: () => void;
   readonly view: View;
@@ -48,6 +56,20 @@ export function RunList(props: RunListProps) {
           {STATES.map((state) => <option key={state} value={state}>{sentence(state)}</option>)}
         </select>
       </div>
+      <div className="runs-head">
+        <RunFilter
+          value={view.where}
+          fault={props.fault}
+          onChange={(where) => { onView({ where }); }}
+          onClear={() => { onView(props.fault === null ? { where: "" } : { where: "", sort: "" }); }}
+        />
+        <ColumnPicker
+          owner={props.owner}
+          project={props.project}
+          chosen={view.columns}
+          onChange={(columns) => { onView({ columns }); }}
+        />
+      </div>
       <div className="runs-count muted" aria-live="polite">
         <span className="num">{formatCount(total)} {total === 1 ? "run" : "runs"}</span>
         <span className="num">
@@ -57,9 +79,11 @@ export function RunList(props: RunListProps) {
           )}
         </span>
       </div>
-      {runs.length === 0 && !props.isLoading ? (
-        <Notice title="No run matches">
-          <button className="button" onClick={() => { onView({ search: "", state: "" }); }}>Clear the search</button>
+      {props.fault !== null ? null : runs.length === 0 && !props.isLoading ? (
+        <Notice title={view.search + view.state + view.where === "" ? "No run yet" : "No run matches"}>
+          {view.search + view.state + view.where !== "" && (
+            <button className="button" onClick={() => { onView({ search: "", state: "", where: "" }); }}>Clear the search</button>
+          )}
         </Notice>
       ) : props.isLoading ? (
         <RowSkeletons />
@@ -76,8 +100,10 @@ function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListP
     if (hasMore && to >= runs.length - 8) onMore();
   }, [hasMore, to, runs.length, onMore]);
   const isShown = visibility(view);
+  const isDark = useIsDark();
   return (
     <div ref={scroller} className="runs-rows">
+      <Heads view={view} onView={onView} />
       <div role="list" style={{ height: runs.length * ROW_PX, position: "relative" }}>
         {runs.slice(from, to).map((run, index) => (
           <RunRow
@@ -85,6 +111,7 @@ function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListP
             run={run}
             top={(from + index) * ROW_PX}
             isShown={isShown(run.id)}
+            isDark={isDark}
             view={view}
             onView={onView}
             crosshair={crosshair}
@@ -92,6 +119,36 @@ function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListP
           />
         ))}
       </div>
+    </div>
+  );
+}
+
+/** The heads of the columns, by which the list is put in order. */
+function Heads({ view, onView }: Pick<RunListProps, "view" | "onView">) {
+  const head = (column: string, name: string, title: string, className: string) => {
+    const order = view.sort === column ? "rising" : view.sort === `-${column}` ? "falling" : "none";
+    return (
+      <button
+        key={column}
+        className={className}
+        aria-label={`Sort by ${title}${order === "none" ? "" : `, now ${order}`}`}
+        aria-pressed={order !== "none"}
+        title={`Sort by ${title}`}
+        onClick={() => { onView({ sort: sortAfter(view.sort, column) }); }}
+      >
+        <span>{name}</span>
+        {order !== "none" && <i aria-hidden="true">{order === "rising" ? "↑" : "↓"}</i>}
+      </button>
+    );
+  };
+  return (
+    <div className="run-heads">
+      {head("name", "Name", "name", "run-head-name")}
+      {view.columns.map((column) => {
+        const { source, key } = keyColumn(column) ?? { source: "", key: column };
+        return head(column, readableText(key), `${source}.${readableText(key)}`, "run-cell");
+      })}
+      {head("created_at", "Created", "time", "run-state")}
     </div>
   );
 }
