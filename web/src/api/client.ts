@@ -28,6 +28,7 @@ export interface RunQuery {
 
 export interface SeriesQuery {
   readonly runs: readonly string[];
+  readonly groups: readonly { readonly name: string; readonly runs: readonly string[] }[];
   readonly keys: readonly string[];
   readonly buckets: number;
   readonly start: number | null;

@@ -10,17 +10,20 @@ const NUMBERS: Readonly<Record<string, number>> = {
   "-Infinity": Number.NEGATIVE_INFINITY,
 };
 
+interface SeriesHead {
+  readonly key: string;
+  readonly width: number;
+  readonly rows: number;
+  readonly points: number;
+  /** How many numbers stand before each of its columns. */
+  readonly at: readonly number[];
+}
+
 interface SeriesHeader {
-  readonly series: readonly {
-    readonly run: string;
-    readonly key: string;
-    readonly width: number;
-    readonly rows: number;
-    readonly points: number;
-    /** How many numbers stand before each of its columns. */
-    readonly at: readonly number[];
-  }[];
+  readonly series: readonly (SeriesHead & { readonly run: string })[];
   readonly columns: readonly string[];
+  readonly groups?: readonly (SeriesHead & { readonly group: string })[];
+  readonly group_columns?: readonly string[];
 }
 
 /**
@@ -90,13 +93,26 @@ export function decodeSeries(buffer: ArrayBuffer): Series[] {
   }
   const length = view.getUint32(8, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 16, length))) as SeriesHeader;
-  return header.series.map(({ run, key, width, points, rows, at }) => {
+  const read = (run: string, { key, width, points, rows, at }: SeriesHead, names: readonly string[]): Series => {
     const columns: Partial<Record<string, Float64Array>> = {};
-    for (const [index, name] of header.columns.entries()) {
+    for (const [index, name] of names.entries()) {
       columns[name] = new Float64Array(buffer, 16 + length + (at[index] ?? 0) * Float64Array.BYTES_PER_ELEMENT, rows);
     }
-    const missing = COLUMNS.find((name) => columns[name] === undefined);
-    if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);
     return { run, key, width, points, columns: columns as Columns };
-  });
+  };
+  const series = header.series.map((head) => read(head.run, head, header.columns));
+  const groups = header.groups?.map((head) => asRun(read(head.group, head, header.group_columns ?? []))) ?? [];
+  for (const { columns } of [...series, ...groups]) {
+    const missing = COLUMNS.find((name) => !(name in columns));
+    if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);
+  }
+  return [...series, ...groups];
+}
+
+/** A group as if it were one run: its runs are the points of a bucket. */
+function asRun(group: Series & { readonly columns: { readonly runs?: Float64Array } }): Series {
+  const { columns } = group;
+  const none = new Float64Array(columns.step.length);
+  const count = columns.runs ?? none;
+  return { ...group, columns: { ...columns, count, last: columns.mean, nan: none, posinf: none, neginf: none } };
 }

@@ -38,10 +38,11 @@ export const COLUMNS = [
 ] as const;
 
 export type ColumnName = (typeof COLUMNS)[number];
-/** With an axis other than the step also where each bucket lies on it. */
-export type Columns = Readonly<Record<ColumnName, Float64Array> & Partial<Record<"x_min" | "x_max" | "x_last", Float64Array>>>;
+/** With an axis other than the step also where each bucket lies on it; of a group the interval of its mean. */
+export type Columns = Readonly<Record<ColumnName, Float64Array> & Partial<Record<"x_min" | "x_max" | "x_last" | "low" | "high", Float64Array>>>;
 
 export interface Series {
+  /** The run, or the name of the group. */
   readonly run: string;
   readonly key: string;
   readonly width: number;

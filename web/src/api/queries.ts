@@ -80,7 +80,7 @@ export function useRunKeys(owner: string, project: string, run: string, all: rea
     queryKey: ["run-keys", owner, project, run, keys],
     queryFn: async () => {
       if (keys.length === 0) return [];
-      const query = { runs: [run], keys, buckets: 2, start: null, stop: null, x: STEP };
+      const query = { runs: [run], groups: [], keys, buckets: 2, start: null, stop: null, x: STEP };
       const found = new Set((await readSeries(owner, project, query)).map((series) => series.key));
       return keys.filter((key) => found.has(key));
     },

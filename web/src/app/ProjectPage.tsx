@@ -10,7 +10,10 @@ import { PanelGrid } from "../features/panels/PanelGrid";
 import { chartedKeys } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
 import { colorOf, dashOf } from "../features/runs/colors";
+import { GroupChoice, GroupLegend } from "../features/runs/GroupChoice";
+import { groupsOf, MOST_GROUPS, type RunGroup } from "../features/runs/groups";
 import { RunList } from "../features/runs/RunList";
+import type { RunLine } from "../features/runs/RunRow";
 import { formatCount } from "../lib/format";
 import { matcherOf } from "../lib/matcher";
 import { MOST_RUNS, shownRuns, type View, type ViewChange } from "../lib/view";
@@ -37,7 +40,11 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
-  const shown = useShownRuns(all, view);
+  const isDark = useIsDark();
+  const shown = useMemo(() => shownRuns(all, view), [all, view]);
+  const groups = useMemo(() => (view.by === "" ? null : groupsOf(shown, view.by, isDark)), [shown, view.by, isDark]);
+  const lines = useLines(shown, groups, isDark);
+  const lineOf = useMemo(() => lineFinder(groups, isDark), [groups, isDark]);
   const { hasNextPage, isFetching, dataUpdatedAt, fetchNextPage } = runs;
   const isShort = hasNextPage && !isFetching && all.length < view.most + view.hidden.length;
   useEffect(() => {
@@ -92,6 +99,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
           view={view}
           onView={onView}
           crosshair={crosshair}
+          lineOf={lineOf}
           link={(run, children) => (
             <Link to="/$owner/$project/runs/$run" params={{ owner, project, run: run.id }} className="run-link">{children}</Link>
           )}
@@ -101,11 +109,13 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
         {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
         <PanelGrid
           keys={charted}
-          runs={shown}
+          runs={lines}
           view={view}
           onView={onView}
           store={store}
           crosshair={crosshair}
+          tools={<GroupChoice owner={owner} project={project} view={view} onView={onView} />}
+          legend={groups !== null && <GroupLegend by={view.by} groups={groups} crosshair={crosshair} />}
         />
       </main>
     </div>
@@ -126,18 +136,20 @@ function MostNote({ view, onView }: { readonly view: View; readonly onView: View
   );
 }
 
-/** The runs in the charts; the same array as long as nothing that a chart shows has changed. */
-function useShownRuns(all: readonly Run[], view: View): readonly PanelRun[] {
-  const isDark = useIsDark();
-  const shown = shownRuns(all, view).map((run) => ({
-    id: run.id,
-    name: run.name,
-    color: colorOf(run, isDark),
-    dash: dashOf(run),
-  }));
-  const name = JSON.stringify(shown);
-  // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `shown`, compared by value
-  return useMemo(() => shown, [name]);
+/** The lines of the charts; the same array as long as nothing that a chart shows has changed. */
+function useLines(shown: readonly Run[], groups: readonly RunGroup[] | null, isDark: boolean): readonly PanelRun[] {
+  const lines =
+    groups?.slice(0, MOST_GROUPS) ??
+    shown.map((run) => ({ id: run.id, name: run.name, color: colorOf(run, isDark), dash: dashOf(run), members: [] }));
+  const name = JSON.stringify(lines);
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `lines`, compared by value
+  return useMemo(() => lines, [name]);
+}
+
+/** Finds the line of a run: that of its group, as long as the charts show groups. */
+function lineFinder(groups: readonly RunGroup[] | null, isDark: boolean): (run: Run) => RunLine {
+  const byRun = new Map(groups?.flatMap((group) => group.members.map((run) => [run, group])));
+  return (run) => byRun.get(run.id) ?? { id: run.id, color: colorOf(run, isDark), dash: dashOf(run) };
 }
 
 /** What the server understands: an expression that cannot be read is not sent. */

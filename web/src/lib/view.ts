@@ -4,6 +4,10 @@ import { axisOf, axisText, STEP, type XAxis } from "./axis";
 export const Y_RANGES = ["auto", "full", "inliers"] as const;
 export type YRange = (typeof Y_RANGES)[number];
 
+/** What the band of a group shows: all of its values, or where its mean is with 95 %. */
+export const BANDS = ["range", "interval"] as const;
+export type Band = (typeof BANDS)[number];
+
 /** How many runs the charts show at first, and at most when asked for more. */
 export const FIRST_RUNS = 100;
 export const MOST_RUNS = 1000;
@@ -24,6 +28,9 @@ export interface View {
   readonly only: readonly string[];
   /** How many runs the charts show at most. */
   readonly most: number;
+  /** The column by which runs are one line; empty for none. */
+  readonly by: string;
+  readonly band: Band;
   /** Search of the panels. */
   readonly filter: string;
   /** Half-life of the smoothing in steps; 0 is none. */
@@ -55,6 +62,8 @@ export const DEFAULT_VIEW: View = {
   hidden: [],
   only: [],
   most: FIRST_RUNS,
+  by: "",
+  band: "range",
   filter: "",
   smooth: 0,
   x: STEP,
@@ -79,6 +88,8 @@ export function readView(params: Params): View {
     hidden: list(params["hide"]),
     only: list(params["only"]),
     most: params["most"] === String(MOST_RUNS) ? MOST_RUNS : FIRST_RUNS,
+    by: params["by"] ?? "",
+    band: params["band"] === "interval" ? "interval" : "range",
     filter: params["filter"] ?? "",
     smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
     x,
@@ -104,6 +115,8 @@ export function writeView(view: View): Params {
   put("hide", view.hidden.map(encodeURIComponent).join());
   put("only", view.only.map(encodeURIComponent).join());
   put("most", view.most === FIRST_RUNS ? "" : String(view.most));
+  put("by", view.by);
+  put("band", view.band === "range" ? "" : view.band);
   put("filter", view.filter);
   put("smooth", view.smooth === 0 ? "" : String(view.smooth));
   put("logx", view.isLogX ? "1" : "");

@@ -163,9 +163,9 @@ export class LineChart {
     this.#builtFor = String(options.halfLife);
     this.#built = new Map(
       inputs.map((input) => {
-        const { id, name, color, dash } = input;
+        const { id, name, color, dash, members } = input;
         const known = before.get(input.buckets);
-        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash }];
+        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash, members }];
       }),
     );
     return [...this.#built.values()];

@@ -27,6 +27,8 @@ export interface LineInput {
   readonly color: string;
   /** The pattern of the stroke; empty for an unbroken one. */
   readonly dash: readonly number[];
+  /** How many runs it stands for; 0 of a run itself. */
+  readonly members: number;
   readonly buckets: Buckets;
 }
 
@@ -45,6 +47,7 @@ export interface Line {
   readonly color: string;
   /** The pattern of the stroke; empty for an unbroken one. */
   readonly dash: readonly number[];
+  readonly members: number;
   readonly buckets: Buckets;
   /** The middle of each bucket on the x axis. */
   readonly x: Float64Array;
@@ -84,7 +87,7 @@ export function buildLine(input: LineInput, options: LineOptions): Line {
   for (let index = 0; index < x.length; index += 1) x[index] = ((buckets.from[index] ?? 0) + (buckets.to[index] ?? 0)) / 2;
   const isSmoothed = options.halfLife > 0;
   const y = isSmoothed ? smooth(buckets.step_last, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
-  return { id: input.id, name: input.name, color: input.color, dash: input.dash, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
+  return { id: input.id, name: input.name, color: input.color, dash: input.dash, members: input.members, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
 }
 
 function summaryOf({ min, max, nan, posinf, neginf }: Buckets): Pick<Line, "low" | "high" | "hasBand" | "hasOdd"> {

@@ -6,7 +6,22 @@ export type Stepped = Omit<Buckets, "from" | "to" | "isOrdered"> & {
   readonly x_min?: Float64Array;
   readonly x_max?: Float64Array;
   readonly x_last?: Float64Array;
+  readonly low?: Float64Array;
+  readonly high?: Float64Array;
 };
+
+const intervals = new WeakMap<Stepped, Stepped>();
+
+/** A group whose band is the interval of its mean; where one run has a value, that is all of it. */
+export function withInterval(columns: Stepped): Stepped {
+  const { mean, low, high } = columns;
+  const known = intervals.get(columns);
+  if (known !== undefined || low === undefined || high === undefined) return known ?? columns;
+  const orMean = (end: Float64Array): Float64Array => end.map((value, index) => (Number.isNaN(value) ? (mean[index] ?? value) : value));
+  const made = { ...columns, min: orMean(low), max: orMean(high) };
+  intervals.set(columns, made);
+  return made;
+}
 
 const MARGIN = 0.1;
 const placedBefore = new WeakMap<Stepped, Buckets>();

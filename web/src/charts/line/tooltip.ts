@@ -1,6 +1,6 @@
 /** The box beside the crosshair: the place on the x axis, the nearest run's value and those around it. */
 import { placeText, STEP, type XAxis } from "../../lib/axis";
-import { formatCount, formatNumber, fullNumber } from "../../lib/format";
+import { formatCount, formatNumber, fullNumber, plural } from "../../lib/format";
 import { strokeGround } from "../palette";
 import type { Buckets, Hit } from "./model";
 
@@ -74,6 +74,11 @@ function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
     band.textContent = `${formatNumber(low)} … ${formatNumber(high)}`;
     band.title = `${fullNumber(low)} … ${fullNumber(high)}`;
     row.append(band);
+  }
+  if (isNearest && line.members > 0) {
+    const runs = document.createElement("small");
+    runs.textContent = `${formatCount(line.buckets.count[index] ?? 0)} of ${plural(line.members, "run")}`;
+    row.append(runs);
   }
   const odd = oddText(line.buckets, index);
   if (odd !== "") {

@@ -1,5 +1,5 @@
 /** The controls that hold for all charts, each with its command and its key. */
-import { useMemo, useState } from "react";
+import { type ReactNode, useMemo, useState } from "react";
 
 import { AXES, axisName, axisOf, axisText, spanText, STEP } from "../../lib/axis";
 import { fullNumber } from "../../lib/format";
@@ -14,9 +14,10 @@ interface PanelBarProps {
   readonly onView: ViewChange;
   readonly fault: string | null;
   readonly keys: readonly string[];
+  readonly tools: ReactNode;
 }
 
-export function PanelBar({ view, onView, fault, keys }: PanelBarProps) {
+export function PanelBar({ view, onView, fault, keys, tools }: PanelBarProps) {
   useCommands(useMemo(() => commandsOf(view, onView), [view, onView]));
   const level = levelOf(view.smooth);
   return (
@@ -29,6 +30,7 @@ export function PanelBar({ view, onView, fault, keys }: PanelBarProps) {
         onChange={(filter) => { onView({ filter }); }}
       />
       <AxisChoice view={view} onView={onView} keys={keys} />
+      {tools}
       <div className="toggles">
         <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
         <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
@@ -70,7 +72,7 @@ export function PanelBar({ view, onView, fault, keys }: PanelBarProps) {
 /** More metrics than anyone looks through; the address takes any. */
 const MOST_KEYS = 1000;
 
-function AxisChoice({ view, onView, keys }: Omit<PanelBarProps, "fault">) {
+function AxisChoice({ view, onView, keys }: Omit<PanelBarProps, "fault" | "tools">) {
   // A thousand options are made when somebody looks at them.
   const [isOpened, setOpened] = useState(false);
   const others = isOpened ? keys.slice(0, MOST_KEYS) : [];

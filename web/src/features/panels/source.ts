@@ -2,20 +2,24 @@
 import type { Asked, SeriesStore, SeriesWish, StepRange } from "../../api/series";
 import type { ChartContent } from "../../charts/line/chart";
 import type { LineOptions } from "../../charts/line/model";
-import { placed, stepsWithin } from "../../charts/line/place";
+import { placed, stepsWithin, withInterval } from "../../charts/line/place";
 import { axisName } from "../../lib/axis";
 import { plural } from "../../lib/format";
+import type { Band } from "../../lib/view";
 
 export interface PanelRun {
   readonly id: string;
   readonly name: string;
   readonly color: string;
   readonly dash: readonly number[];
+  /** The runs of a group; empty of a run itself. */
+  readonly members: readonly string[];
 }
 
 export interface PanelInput {
   readonly runs: readonly PanelRun[];
   readonly options: LineOptions;
+  readonly band: Band;
   /** The part of the x axis that is shown, or null for all. */
   readonly range: { readonly start: number; readonly stop: number } | null;
 }
@@ -61,7 +65,9 @@ export class PanelSource {
     this.#content ??= {
       lines: this.#input.runs.flatMap((run) => {
         const series = this.#store.read(asked, run.id);
-        return series === null ? [] : [{ ...run, buckets: placed(series.columns) }];
+        if (series === null) return [];
+        const columns = this.#input.band === "interval" ? withInterval(series.columns) : series.columns;
+        return [{ ...run, members: run.members.length, buckets: placed(columns) }];
       }),
       options: this.#input.options,
       range: this.#input.range,
@@ -129,6 +135,7 @@ export class PanelSource {
     return {
       ...this.#asked(),
       runs: this.#input.runs.map((run) => run.id),
+      groups: new Map(this.#input.runs.flatMap(({ id, members }) => (members.length > 0 ? [[id, members]] : []))),
       onData: () => {
         // Of another axis than the step, what is known says which steps a zoom shows.
         this.#renew();
@@ -151,7 +158,8 @@ export class PanelSource {
   }
 
   #buckets(): number {
-    if (this.#input.runs.length > MANY_RUNS) return BUCKET_STEP;
+    const runs = this.#input.runs.reduce((sum, { members }) => sum + Math.max(1, members.length), 0);
+    if (runs > MANY_RUNS) return BUCKET_STEP;
     return Math.ceil(this.#width / BUCKET_STEP) * BUCKET_STEP;
   }
 
@@ -161,7 +169,7 @@ export class PanelSource {
     const { lines } = this.read();
     const isComplete = this.#input.runs.length === 0 || (this.#wish !== null && this.#store.isComplete(this.#wish));
     const phase = lines.some(({ buckets }) => buckets.from.length > 0) ? "ready" : isComplete ? "empty" : "loading";
-    const only = this.#input.runs.length === 1 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
+    const only = this.#input.runs.length === 1 && this.#input.runs[0]?.members.length === 0 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
     this.#setStatus({ ...this.#status, phase, last: only ?? null, note: noteOf(this.#input, lines) });
   }
 
@@ -192,6 +200,7 @@ function isSameWish(a: SeriesWish | null, b: SeriesWish | null): boolean {
     a.axis === b.axis &&
     a.range?.start === b.range?.start &&
     a.range?.stop === b.range?.stop &&
-    a.runs.join() === b.runs.join()
+    a.runs.join() === b.runs.join() &&
+    a.runs.every((run) => a.groups.get(run)?.join() === b.groups.get(run)?.join())
   );
 }

@@ -8,11 +8,11 @@ import { formatCount } from "../../lib/format";
 import { matcherOf } from "../../lib/matcher";
 import { type View, type ViewChange, visibility } from "../../lib/view";
 import { readableText } from "../../lib/readable";
-import { Notice, SearchBox, useIsDark } from "../../ui/parts";
+import { Notice, SearchBox } from "../../ui/parts";
 import { useWindow } from "../../ui/useWindow";
 import { ColumnPicker } from "./ColumnPicker";
 import { RunFilter } from "./RunFilter";
-import { RunRow } from "./RunRow";
+import { type RunLine, RunRow } from "./RunRow";
 
 const ROW_PX = 28;
 const STATES = ["running", "finished", "failed", "crashed"] as const;
@@ -31,6 +31,8 @@ interface RunListProps {
   readonly view: View;
   readonly onView: ViewChange;
   readonly crosshair: Crosshair;
+  /** The line of a run in the charts: its own, or that of its group. */
+  readonly lineOf: (run: Run) => RunLine;
   readonly link: (run: Run, children: ReactNode) => ReactNode;
 }
 
@@ -70,7 +72,7 @@ export function RunList(props: RunListProps) {
           onChange={(columns) => { onView({ columns }); }}
         />
       </div>
-      <div className="runs-count muted" aria-live="polite">
+      <div className="runs-count muted" aria-live="polite" hidden={props.fault !== null}>
         <span className="num">{formatCount(total)} {total === 1 ? "run" : "runs"}</span>
         <span className="num">
           {formatCount(shown)} in charts{view.hidden.length > 0 && view.only.length === 0 && `, ${formatCount(view.hidden.length)} hidden`}
@@ -94,13 +96,12 @@ export function RunList(props: RunListProps) {
   );
 }
 
-function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListProps) {
+function Rows({ runs, hasMore, onMore, view, onView, crosshair, lineOf, link }: RunListProps) {
   const { scroller, from, to } = useWindow(runs.length, ROW_PX);
   useEffect(() => {
     if (hasMore && to >= runs.length - 8) onMore();
   }, [hasMore, to, runs.length, onMore]);
   const isShown = visibility(view);
-  const isDark = useIsDark();
   return (
     <div ref={scroller} className="runs-rows">
       <Heads view={view} onView={onView} />
@@ -111,7 +112,7 @@ function Rows({ runs, hasMore, onMore, view, onView, crosshair, link }: RunListP
             run={run}
             top={(from + index) * ROW_PX}
             isShown={isShown(run.id)}
-            isDark={isDark}
+            line={lineOf(run)}
             view={view}
             onView={onView}
             crosshair={crosshair}

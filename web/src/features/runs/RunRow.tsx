@@ -7,28 +7,32 @@ import { keyColumn, valueAt } from "../../lib/columns";
 import { soloRun, toggleRun, type View, type ViewChange } from "../../lib/view";
 import { Ago, Num } from "../../ui/parts";
 import { RunMark } from "../../ui/RunMark";
-import { colorOf, dashOf } from "./colors";
+
+export interface RunLine {
+  readonly id: string;
+  readonly color: string;
+  readonly dash: readonly number[];
+}
 
 interface RunRowProps {
   readonly run: Run;
   readonly top: number;
   readonly isShown: boolean;
-  readonly isDark: boolean;
+  readonly line: RunLine;
   readonly view: View;
   readonly onView: ViewChange;
   readonly crosshair: Crosshair;
   readonly link: (run: Run, children: ReactNode) => ReactNode;
 }
 
-export function RunRow({ run, top, isShown, isDark, view, onView, crosshair, link }: RunRowProps) {
-  const color = colorOf(run, isDark);
+export function RunRow({ run, top, isShown, line, view, onView, crosshair, link }: RunRowProps) {
   const solo = (): void => { onView(soloRun(view, run.id)); };
   return (
     <div
       role="listitem"
       className={isShown ? "run" : "run is-hidden"}
       style={{ transform: `translateY(${String(top)}px)` }}
-      onMouseEnter={() => { if (isShown) crosshair.point({ x: null, run: run.id }); }}
+      onMouseEnter={() => { if (isShown) crosshair.point({ x: null, run: line.id }); }}
       onMouseLeave={() => { crosshair.leave(); }}
     >
       <button
@@ -44,7 +48,7 @@ export function RunRow({ run, top, isShown, isDark, view, onView, crosshair, lin
           solo();
         }}
       >
-        <RunMark color={color} state={run.state} isShown={isShown} dash={dashOf(run)} />
+        <RunMark color={line.color} state={run.state} isShown={isShown} dash={line.dash} />
       </button>
       {link(run, <span className="run-name" title={`${run.name} · ${run.id}`}>{run.name}</span>)}
       {view.columns.map((column) => <Cell key={column} run={run} column={column} />)}
