@@ -30,7 +30,7 @@ export function RunFilter({ value, fault, onChange, onClear }: RunFilterProps) {
           aria-label="Filter runs"
           aria-invalid={fault !== null}
           aria-describedby={fault === null ? undefined : "run-filter-fault"}
-          placeholder="Filter, as config.lr < 0.01"
+          placeholder="Filter: config.lr < 0.01"
           title={"An expression as in SQL: config.lr < 0.01 AND tags = 'good' (W). Enter asks."}
           value={shown}
           spellCheck={false}

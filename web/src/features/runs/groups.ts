@@ -19,10 +19,10 @@ export interface RunGroup {
 /** The groups of some runs: numbers first and by size, then texts, runs without a value last. */
 export function groupsOf(runs: readonly Pick<Run, "id" | "config" | "summary">[], by: string, isDark: boolean): RunGroup[] {
   const column = keyColumn(by);
-  const found = new Map<string, { value: JsonValue | undefined; members: string[] }>();
+  const found = new Map<string, { value: JsonValue; members: string[] }>();
   for (const run of runs) {
-    const value = column === null ? undefined : valueAt(run[column.source], column.key);
-    const name = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? "");
+    const value = (column === null ? null : valueAt(run[column.source], column.key)) ?? null;
+    const name = typeof value === "number" ? String(value) : JSON.stringify(value);
     const group = found.get(name) ?? { value, members: [] };
     group.members.push(run.id);
     found.set(name, group);
@@ -37,17 +37,17 @@ export function groupsOf(runs: readonly Pick<Run, "id" | "config" | "summary">[]
   }));
 }
 
-function textOf(value: JsonValue | undefined): string {
-  if (value === undefined || value === null) return "not set";
+function textOf(value: JsonValue): string {
+  if (value === null) return "not set";
   if (typeof value === "number") return formatNumber(value);
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function compare(a: JsonValue | undefined, b: JsonValue | undefined): number {
+function compare(a: JsonValue, b: JsonValue): number {
   if (typeof a === "number" && typeof b === "number") return a - b;
   return rank(a) - rank(b) || textOf(a).localeCompare(textOf(b), "en", { numeric: true });
 }
 
-function rank(value: JsonValue | undefined): number {
-  return typeof value === "number" ? 0 : value === undefined || value === null ? 2 : 1;
+function rank(value: JsonValue): number {
+  return typeof value === "number" ? 0 : value === null ? 2 : 1;
 }
