@@ -329,6 +329,7 @@ class Runs:
         """Return a run's keys, remembered as long as nothing has come for it."""
         version = (
             record.number,
+            self._ingest.inherited(record.ref),
             tuple(
                 (name, writer.heard_ns, writer.points) for name, writer in record.writers.items()
             ),

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from runlore.core.expression import Column, Condition, SortKey
-from runlore.core.run import RunRef, RunState, run_ref
+from runlore.core.run import Fork, RunRef, RunState, run_ref
 from runlore.errors import DeletedError, NotFoundError, UsageError
 from runlore.store.run_entries import KINDS, EntryKind, group_value, run_entries
 from runlore.store.runs import (
@@ -283,6 +283,7 @@ class RunStoreContract:
             config={"lr": 0.1, "deep": {"list": [1, None, True, "x"]}, "big": 2**90},
             summary={"inf": math.inf, "half": "\ud800"},
             definitions=({"metric": "loss", "summary": "min"},),
+            fork=Fork(run="r0", step=-5),
             writers={
                 "w-1": WriterRecord(role="child", applied=7, points=2, gaps=1, end="lost"),
                 "w-2": WriterRecord(end="finish", exit_code=1, end_ns=4, heard_ns=3, last_ns=2),

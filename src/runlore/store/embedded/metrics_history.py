@@ -70,12 +70,13 @@ CREATE INDEX block_span ON block (run, last_step, first_step);
 CREATE INDEX block_loose ON block (run, writer, columns) WHERE raised IS NOT 1;
 CREATE INDEX columns_digest ON columns (run, digest);
 """
-_UPGRADE = (
+_UPGRADE_1 = (
     "ALTER TABLE block ADD COLUMN raised INTEGER; DROP INDEX block_run;"
     "ALTER TABLE columns ADD COLUMN digest INTEGER; DROP INDEX columns_run;"
     + _INDICES
     + TOWER_TABLES
 )
+_UPGRADES = {1: _UPGRADE_1, 2: ""}
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
 _SMALL_TEXT_BYTES = 1024 * 1024
@@ -117,7 +118,7 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._sizes = sizes
-        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADE)
+        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADES)
         self._told: set[str] = set()
         self._own = HistoryReader(path, self._told)
         self._sets: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[int, Columns]] = {}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Value
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.store.runs import Noted, RunRecord, RunSummary, RunValues, WriterRecord
 
 schema = sa.MetaData()
@@ -121,6 +121,10 @@ def encode(record: RunRecord) -> str:
     document = asdict(record)
     for column in ("ref", "number"):
         del document[column]
+    if record.fork is None:
+        del document["fork"]
+    else:
+        document["fork"] = record.fork._asdict()
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -130,8 +134,10 @@ def decode(ref: RunRef, number: int, text: str) -> RunRecord:
     writers = cast(dict[str, JsonObject], document.pop("writers"))
     tags = cast(list[str], document.pop("tags"))
     definitions = cast(list[JsonObject], document.pop("definitions"))
+    fork = cast(JsonObject | None, document.pop("fork", None))
     return RunRecord(
         ref=ref,
+        fork=None if fork is None else Fork(str(fork["run"]), cast(int, fork["step"])),
         number=number,
         tags=tuple(tags),
         definitions=tuple(definitions),
