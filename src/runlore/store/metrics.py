@@ -1,6 +1,6 @@
 """The seam of metric history: what every store of points keeps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -214,6 +214,13 @@ class MetricStore(Protocol):
 
     def keys(self, run: RunRef) -> list[KeySummary]:
         """Summarise every key of a run, one entry per key and kind, sorted by key."""
+        ...
+
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, in which each key and kind was logged, superseded or not.
+
+        What is not there has none. Damage to points of a run does not keep it from the others.
+        """
         ...
 
     def series(

@@ -314,6 +314,10 @@ class RunStore(Protocol):
         """Return a project, or raise NotFoundError."""
         ...
 
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
+        ...
+
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose record says so."""
         ...

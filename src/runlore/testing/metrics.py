@@ -3,7 +3,8 @@
 import math
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -104,6 +105,15 @@ class ReferenceMetricStore:
         for point in points:
             histories.setdefault((point.key, point.kind), []).append(point)
         return [_summary(history) for _, history in sorted(histories.items(), key=_first)]
+
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, that have each key and kind."""
+        with self._lock:
+            return Counter(
+                cell
+                for run in dict.fromkeys(runs)
+                for cell in {(point.key, point.kind) for point, _ in self._all(run)}
+            )
 
     def series(
         self,

@@ -180,6 +180,10 @@ class ReferenceRunStore:
             active_ns=max((run.active_ns for run in runs), default=created_ns),
         )
 
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
+        return [run.ref for run in self._of(owner, project)]
+
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose record says so."""
         with self._lock:
@@ -463,3 +467,12 @@ class RunStoreContract:
         put(store, a_record(run_ref("local", "cats", "r1")))
         put(store, a_record(run_ref("local", "cats", "r2"), unsettled=False))
         assert list(store.unsettled()) == [run_ref("local", "cats", "r1")]
+
+    def test_the_runs_of_a_project_are_told(self, store: RunStore) -> None:
+        refs = [run_ref("local", project, "r1") for project in ("cats", "digits")]
+        put(store, *map(a_record, refs))
+        assert list(store.refs("local", "digits")) == refs[1:]
+        store.delete(refs[1])
+        assert list(store.refs("local", "digits")) == []
+        with pytest.raises(NotFoundError, match="no project"):
+            store.refs("local", "owls")

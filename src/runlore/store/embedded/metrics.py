@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from runlore.core.axis import STEP, Axis
+from runlore.core.metric import Kind
 from runlore.core.run import Fork, RunRef
 from runlore.errors import (
     ConflictError,
@@ -20,6 +21,7 @@ from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_history import History
+from runlore.store.embedded.metrics_keys import count_keys
 from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
     ALIVE,
@@ -131,6 +133,12 @@ class EmbeddedMetricStore:
         with self._views([run]) as views:
             answers = [RunAnswers(Snapshot(view)) for view in views]
             return [summary for answer in answers for summary in answer.summaries()]
+
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, that have each key and kind."""
+        for ref in runs:
+            self._waker.wake(ref)
+        return count_keys(self._memory, self._histories, runs)
 
     def series(
         self,

@@ -19,6 +19,7 @@ from runlore.core.run import Fork
 from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
 from runlore.store.embedded.metrics_programs import Progress, Token
+from runlore.store.embedded.presence import Presence
 
 SCHEMA_VERSION = 3
 _FORKS = """
@@ -210,6 +211,13 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.lock = threading.Lock()
         self.path = folder / "log.db"
+        if not self.path.exists() and any((folder / "history").glob("*.db")):
+            raise DamageError(
+                f"{str(self.path)!r} is missing, and with it the names of all that "
+                f"{str(folder / 'history')!r} holds; put it back from a backup, or move "
+                f"{str(folder)!r} away to begin anew",
+                offset=0,
+            )
         self._db = open_database(self.path, _TABLES + _FORKS, _UPGRADES)
         try:
             with translated(self.path):
@@ -219,11 +227,12 @@ class Log:
         except BaseException:
             self._db.close()
             raise
+        self._presence = Presence(self.path, "commit log")
         self._is_shrinking = False
 
     def commit(self, changes: Changes) -> None:
         """Write changes durably, all or none."""
-        with transaction(self._db, self.path):
+        with self._lasting():
             many = self._db.executemany
             self._add_names(changes)
             if changes.writers:
@@ -286,7 +295,7 @@ class Log:
 
     def add_rewind(self, run: int, rewind: Rewind) -> None:
         """Write a rewind durably."""
-        with transaction(self._db, self.path):
+        with self._lasting():
             self._db.execute(
                 "INSERT INTO rewind (run, step, stored) VALUES (?, ?, ?)",
                 (run, rewind.step, json.dumps(rewind.stored)),
@@ -304,7 +313,7 @@ class Log:
     def bury(self, changes: Changes, run: int) -> int:
         """Leave only a tombstone of a run; return the bytes that its pieces took."""
         of_run = "writer IN (SELECT id FROM writer WHERE run = ?)"
-        with transaction(self._db, self.path):
+        with self._lasting():
             self._add_names(changes)
             self._db.execute("UPDATE run SET deleted = ? WHERE id = ?", (TOMBSTONE, run))
             (freed,) = self._db.execute(
@@ -357,6 +366,7 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
+        self._presence.write_again(self._db)
         self._db.close()
 
     def _add_names(self, changes: Changes) -> None:
@@ -364,6 +374,15 @@ class Log:
             self._db.executemany("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
         if changes.runs:
             self._db.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """Commit what happens inside; UnavailableError where it would go into no file's path."""
+        self._presence.check()
+        with transaction(self._db, self.path):
+            yield
+        # It may have been removed in between.
+        self._presence.check()
 
 
 def encode_progress(progress: Progress) -> str:
