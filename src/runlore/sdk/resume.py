@@ -138,10 +138,22 @@ def _last_step(path: str) -> int | None:
         for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
             if frame.kind in _ROWS:
                 steps.append(int(_STEP.unpack_from(frame.payload, _STEP_AT)[0]))
+            elif frame.kind == spool.HEADER:
+                steps += _forked_at(frame.payload)
     except DamageError:
         # What stands before the damage is good.
         pass
     return max(steps, default=None)
+
+
+def _forked_at(header: memoryview) -> list[int]:
+    """Return the step behind which a fork begins; nothing of what is none."""
+    with suppress(ValueError, RecursionError):
+        fork = spool.decode_json(header).get("fork")
+        step = fork.get("step") if isinstance(fork, dict) else None
+        if type(step) is int and abs(step) < MAX_STEP:
+            return [step]
+    return []
 
 
 def first_edge(data: bytes) -> int:

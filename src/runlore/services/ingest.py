@@ -409,7 +409,9 @@ class Ingest:
         silent = {
             run
             for run, at in self._unsettled.items()
-            if (is_ending or at < before_ns) and not self._noting.is_behind(run)
+            if (is_ending or at < before_ns)
+            # Its forks are noted again at the next start only with it.
+            and not any(map(self._noting.is_behind, self._with_forks([run])))
         }
         changes: dict[RunRef, RunChange] = {
             run: partial(_settled, run, run not in silent or run in self._uncounted)
