@@ -317,7 +317,7 @@ def test_what_an_emptied_server_had_goes_to_it_again_only_when_named(tmp_path: P
             world.close()
 
 
-def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
+def test_a_run_that_was_deleted_after_all_of_it_was_delivered_is_said_and_is_no_trouble(
     world: World, real_server: ServerProcess
 ) -> None:
     an_offline_spool(world, "unwanted")
@@ -339,13 +339,31 @@ def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
         assert world.sync().stdout == done.stdout
     (line,) = world.sync("--json").stdout.splitlines()
     assert json.loads(line)["is_deleted"] is True
+
+
+def test_what_was_never_delivered_of_a_deleted_run_ends_sync_with_exit_code_1(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "unseen")
+    assert world.sync().returncode == 0
+    run = "/api/v1/projects/local/faults/runs/unseen"
+    assert real_server.request("DELETE", run).status in (200, 204)
     for ack in world.home.rglob("*.ack"):
         ack.unlink()
     for _ in range(2):
         done = world.sync()
-        assert (done.returncode, done.stderr) == (0, "")
-        assert f"the run was deleted on {real_server.url}" in done.stdout
-        assert "waits" not in done.stdout
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout == (
+            f"runlore: 1 run for {real_server.url}\n"
+            "  local/faults/unseen  deleted on the server\n"
+            f"    {path.name}: the run was deleted on {real_server.url}, and "
+            f"{path.stat().st_size:,} bytes here were not delivered; remove this file, or bring "
+            f"it to another server with 'runlore sync {path} --url ADDRESS'\n"
+            "runlore: 1 of 1 run not delivered: deleted on the server, which takes no more of it; "
+            "its file stays until you remove it or bring it to another server\n"
+        )
+    (line,) = world.sync("--json").stdout.splitlines()
+    assert json.loads(line)["unwanted"] == path.stat().st_size
 
 
 def test_a_run_deleted_when_half_of_it_was_delivered_stays_that_servers(
@@ -360,8 +378,8 @@ def test_a_run_deleted_when_half_of_it_was_delivered_stays_that_servers(
             assert server.request("DELETE", run).status == 200
             for _ in range(2):
                 done = world.sync()
-                assert (done.returncode, done.stderr) == (0, "")
-                assert "deleted on the server" in done.stdout
+                assert (done.returncode, done.stderr) == (1, "")
+                assert "bytes here were not delivered" in done.stdout
                 assert "left out" not in done.stdout
         finally:
             world.close()

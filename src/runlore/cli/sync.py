@@ -63,7 +63,7 @@ def sync(
         emit(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if any(delivery.is_away for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
-    if troubles or any(one.trouble or not one.is_whole for _, one in deliveries):
+    if troubles or any(one.trouble or one.unwanted or not one.is_whole for _, one in deliveries):
         raise typer.Exit(EXIT_USE)
 
 
@@ -105,7 +105,13 @@ def summary(
             f"runlore: {missing} of {_count(len(runs), 'run')} not delivered whole; what is "
             "missing waits for the next 'runlore sync'"
         )
-    elif runs:
+    if unwanted := sum(any(d.unwanted for d in found) for found in runs.values()):
+        lines.append(
+            f"runlore: {unwanted} of {_count(len(runs), 'run')} not delivered: deleted on the "
+            "server, which takes no more of it; its file stays until you remove it or bring it "
+            "to another server"
+        )
+    elif runs and not missing:
         is_whole = not any(delivery.notice for _, delivery in deliveries)
         lines.append(f"runlore: everything {'' if is_whole else 'else '}is delivered")
     return "\n".join(lines)

@@ -59,6 +59,7 @@ class Delivery(NamedTuple):
         trouble: why the server did not take all that is good, or None.
         is_away: whether the trouble is that the server is away, busy or failing.
         is_deleted: whether the run was deleted on the server.
+        unwanted: bytes of a deleted run that the server never took and takes no more.
     """
 
     path: str
@@ -74,6 +75,7 @@ class Delivery(NamedTuple):
     trouble: str | None = None
     is_away: bool = False
     is_deleted: bool = False
+    unwanted: int = 0
 
 
 class Extent(NamedTuple):
@@ -274,10 +276,13 @@ class Syncer:
             if verdict.is_deleted:
                 # Asked for already: without it this spool would look like another server's.
                 server = server or self._identity or None
+                unwanted = max(0, extent.end - at)
+                left = f", and {unwanted:,} bytes here were not delivered" if unwanted else ""
                 found = found._replace(
                     is_deleted=True,
-                    notice=f"{verdict.error}; remove this file, or bring it to another server "
-                    f"with 'runlore sync {shlex.quote(found.path)} --url ADDRESS'",
+                    unwanted=unwanted,
+                    notice=f"{verdict.error}{left}; remove this file, or bring it to another "
+                    f"server with 'runlore sync {shlex.quote(found.path)} --url ADDRESS'",
                 )
                 break
             if verdict.stop:

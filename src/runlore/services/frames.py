@@ -18,6 +18,7 @@ _ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spo
 _TOLD = frozenset(
     (spool.HEADER, spool.RUN, spool.CONFIG, spool.SUMMARY, spool.DEFINE, spool.GAP, *_ENDS)
 )
+_TIMES = {spool.HEADER: "started_ns", **dict.fromkeys(_ENDS, "time_ns")}
 _ROW_TIME = struct.Struct("<q")
 _ROW_TIME_AT = 13
 
@@ -227,6 +228,10 @@ def _content(frame: spool.Frame) -> JsonObject:
         content = checked_depth(spool.decode_json(frame.payload))
         if frame.kind == spool.GAP:
             _check_gap(content)
+        if frame.kind == spool.HEADER and frame.offset > len(spool.PREAMBLE):
+            raise ValueError("a stream begins with its only header")
+        if frame.kind in _TIMES:
+            _check_time(content, _TIMES[frame.kind])
         return content
     except (ValueError, RecursionError) as error:
         raise DamageError(
@@ -240,6 +245,13 @@ def _check_gap(content: JsonObject) -> None:
         count = content.get(name)
         if isinstance(count, int) and not 0 <= count <= _MOST_LOST:
             raise ValueError(f"a gap has 0 to {_MOST_LOST} {name}, got {str(count)[:80]}")
+
+
+def _check_time(content: JsonObject, name: str) -> None:
+    """Refuse a time that the metric store would: by then the catalog has taken in the frame."""
+    time_ns = content.get(name)
+    if not isinstance(time_ns, int) or isinstance(time_ns, bool) or abs(time_ns) >= 2**63:
+        raise ValueError(f"expected whole nanoseconds as {name!r}, got {str(time_ns)[:80]!r}")
 
 
 def _check_header(kind: int, told: Sequence[Told], run: RunRef, writer: str) -> None:
