@@ -276,14 +276,7 @@ class Syncer:
             if verdict.is_deleted:
                 # Asked for already: without it this spool would look like another server's.
                 server = server or self._identity or None
-                unwanted = max(0, extent.end - at)
-                left = f", and {unwanted:,} bytes here were not delivered" if unwanted else ""
-                found = found._replace(
-                    is_deleted=True,
-                    unwanted=unwanted,
-                    notice=f"{verdict.error}{left}; remove this file, or bring it to another "
-                    f"server with 'runlore sync {shlex.quote(found.path)} --url ADDRESS'",
-                )
+                found = _deleted(found, verdict.error, max(0, extent.end - at))
                 break
             if verdict.stop:
                 trouble = verdict.error
@@ -337,6 +330,16 @@ class Syncer:
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:
         return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in os.listdir(root))
+
+
+def _deleted(found: Delivery, error: str | None, unwanted: int) -> Delivery:
+    """Say that the run is no more, and how much of it the server never had."""
+    left = f", and {unwanted:,} bytes here were not delivered" if unwanted else ""
+    notice = (
+        f"{error}{left}; remove this file, or bring it to another server with "
+        f"'runlore sync {shlex.quote(found.path)} --url ADDRESS'"
+    )
+    return found._replace(is_deleted=True, unwanted=unwanted, notice=notice)
 
 
 def measure(fd: int, start: int, *, piece_bytes: int = PIECE_BYTES) -> Extent:
