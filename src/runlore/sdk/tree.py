@@ -173,6 +173,11 @@ def read_ack(folder: str) -> Ack | None:
     )
 
 
+def has_ack(folder: str) -> bool:
+    """Tell, without a descriptor, whether a sender has spoken; its folder goes once it is done."""
+    return os.path.exists(os.path.join(folder, "ack")) or not os.path.exists(folder)
+
+
 def wake(tree: str) -> bool:
     """Ask the sender to settle and deliver now; False if none listens yet."""
     try:
