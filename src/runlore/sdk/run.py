@@ -275,11 +275,11 @@ class Run(Facts):
         delivered: int | None = min(_points(ack), rows.points)
         if is_done and not is_offline:
             delivered = rows.points
-        elif ack is None and not is_offline and tree.has_ack(self._folder):
+        elif ack is None and not is_offline and tree.is_out_of_files():
             delivered = None
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         place = self._folder
-        if is_settled and delivered != rows.points:
+        if is_settled and (is_offline or delivered != rows.points):
             place = resume.spool_folder(settings, self._origin.ref)
         terminal.say(
             terminal.ended(

@@ -173,9 +173,13 @@ def read_ack(folder: str) -> Ack | None:
     )
 
 
-def has_ack(folder: str) -> bool:
-    """Tell, without a descriptor, whether a sender has spoken; its folder goes once it is done."""
-    return os.path.exists(os.path.join(folder, "ack")) or not os.path.exists(folder)
+def is_out_of_files() -> bool:
+    """Tell whether this process, or the machine, may open no more files."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (EMFILE, ENFILE)
+    return False
 
 
 def wake(tree: str) -> bool:
