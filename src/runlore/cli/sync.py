@@ -9,6 +9,7 @@ import typer
 
 from runlore import settings as settings_table
 from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain, emit
+from runlore.sdk.leftover import leftovers, settle_leftovers
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
 from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
@@ -34,6 +35,7 @@ def sync(
     roots = staging_roots(found.staging, found.home)
     troubles = list(settle_orphans(roots))
     own = own_folders(found.home)
+    troubles += settle_leftovers(found.home, leftovers(found.home, own, roots))
     folders = paths or own
     files = spool_files(folders)
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"

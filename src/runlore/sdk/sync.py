@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.places import OVERFLOW
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
@@ -184,7 +185,8 @@ class Syncer:
         try:
             # For reading only: a file may lie where nobody may write, or still be copied.
             with open(path, "rb") as file, _only(file.fileno()):
-                target = _target(file.fileno(), self.url)
+                head = read_piece(file.fileno(), 0, 65536) or os.pread(file.fileno(), 65536, 0)
+                target = target_of(head, self.url)
                 # Asked first: between the two its sender may write more.
                 writer = self._writer(file.fileno(), target)
                 extent = measure(file.fileno(), start)
@@ -329,7 +331,8 @@ class Syncer:
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:
-        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in os.listdir(root))
+        trees = [name for name in os.listdir(root) if name != OVERFLOW]
+        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in trees)
 
 
 def _deleted(found: Delivery, error: str | None, unwanted: int) -> Delivery:
@@ -420,8 +423,14 @@ def _only(fd: int) -> Iterator[None]:
     yield
 
 
-def _target(fd: int, url: str) -> Target:
-    header = read_header(read_piece(fd, 0, 65536) or os.pread(fd, 65536, 0))
+def target_of(head: bytes, url: str) -> Target:
+    """Return whose stream begins with these bytes, on its way to a server.
+
+    Raises:
+        DamageError: no stream does.
+        UsageError: its header names what cannot be.
+    """
+    header = read_header(head)
     texts = {name: str(header.get(name, "")) for name in ("owner", "project", "run", "writer")}
     run_ref(texts["owner"], texts["project"], texts["run"])
     run_ref("local", "writer", texts["writer"])
