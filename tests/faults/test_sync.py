@@ -117,6 +117,46 @@ def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_left_as_it_is(
     assert real_server.get("/api/v1/projects/local/faults/runs/cut").json["state"] == "finished"
 
 
+def test_a_spool_without_an_end_of_a_program_that_is_gone_shows_a_crashed_run_at_once(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "endless")
+    data = path.read_bytes()
+    frames = list(spool.whole_frames(data, offset=0))
+    assert frames[-1].kind == spool.FINISH
+    path.write_bytes(data[: frames[-1].offset])
+    address = "/api/v1/projects/local/faults/runs/endless"
+    for _ in range(2):
+        done = world.sync()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert real_server.get(address).json["state"] == "crashed"
+    path.write_bytes(data)
+    assert world.sync().returncode == 0
+    assert real_server.get(address).json["state"] == "finished"
+
+
+def test_what_its_sender_had_delivered_of_a_program_that_is_gone_shows_a_crashed_run_at_once(
+    world: World, real_server: ServerProcess
+) -> None:
+    process = world.start(
+        "import runlore\nrun = runlore.init(id='both-gone')\nrun.log({'loss': 1})\n"
+        "assert run.flush(20)\nprint('flushed', flush=True)\ninput()\n"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(world.sender(), signal.SIGKILL)
+    process.kill()
+    process.wait()
+    address = "/api/v1/projects/local/faults/runs/both-gone"
+    assert real_server.get(address).json["state"] == "running"
+    # As a restart does, which leaves no staging in which the end could be noted.
+    for tree in world.trees():
+        shutil.rmtree(tree)
+    for _ in range(2):
+        assert world.sync().returncode == 0
+        assert real_server.get(address).json["state"] == "crashed"
+
+
 def test_a_copy_that_still_grows_is_delivered_as_it_grows(
     world: World, real_server: ServerProcess, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ class Delivery(NamedTuple):
         is_whole: whether all that stands in the file could be read.
         trouble: why the server did not take all that is good, or None.
         is_away: whether the trouble is that the server is away, busy or failing.
+        is_gone: whether its process is known to be gone.
         is_deleted: whether the run was deleted on the server.
         unwanted: bytes of a deleted run that the server never took and takes no more.
     """
@@ -75,6 +76,7 @@ class Delivery(NamedTuple):
     is_whole: bool = True
     trouble: str | None = None
     is_away: bool = False
+    is_gone: bool = False
     is_deleted: bool = False
     unwanted: int = 0
 
@@ -204,6 +206,7 @@ class Syncer:
                     is_ended=is_noted or extent.last_kind in ENDS or is_left,
                     notice=extent.notice,
                     is_whole=extent.is_whole,
+                    is_gone=writer == "gone",
                 )
                 return self._post_all(file.fileno(), target, extent, found)
         except (DamageError, UsageError) as error:
@@ -244,7 +247,8 @@ class Syncer:
             body, encoding = self._encoder.encode(data)
             self._encoder.load_zstandard()
             try:
-                answer = self._server.post(target, body, encoding, offset=at)
+                is_last = found.is_gone and at + len(data) >= extent.end
+                answer = self._server.post(target, body, encoding, offset=at, is_gone=is_last)
             except UnavailableError as error:
                 if is_asking:
                     self._is_given_up = True

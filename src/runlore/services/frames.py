@@ -36,7 +36,8 @@ class CheckedPiece:
     """Whole, undamaged frames of one writer, from byte `offset` up to before `end`.
 
     `damage` says why the bytes behind `end` are refused, if they are. `last_ns` is the time of
-    the last row, 0 without one.
+    the last row, 0 without one. `is_gone` says that somebody else brings them, after the writer's
+    process has gone.
     """
 
     run: RunRef
@@ -47,6 +48,7 @@ class CheckedPiece:
     told: tuple[Told, ...]
     last_ns: int
     damage: DamageError | None
+    is_gone: bool = False
 
 
 def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPiece:
@@ -93,21 +95,23 @@ def fold(
     heard_ns: int,
     last_ns: int,
 ) -> RunRecord:
-    """Take into a run what frames of one writer say; frames that were taken in are skipped."""
+    """Take into a run what frames of one writer say; frames that were taken in are skipped.
+
+    `heard_ns` is 0 where the writer itself is gone: nothing is to be expected of it then.
+    """
     record = found or RunRecord(ref=run, name=run.run_id, created_ns=heard_ns)
     known = record.writers.get(writer, WriterRecord())
     for frame in told:
         if frame.end > known.applied:
             record, known = _apply(record, known, frame, is_new=found is None)
             known = replace(known, applied=frame.end)
-    known = replace(
-        known, heard_ns=max(known.heard_ns, heard_ns), last_ns=max(known.last_ns, last_ns)
-    )
+    heard_last_ns = max(known.heard_ns, heard_ns) if heard_ns else 0
+    known = replace(known, heard_ns=heard_last_ns, last_ns=max(known.last_ns, last_ns))
     return settle(
         replace(
             record,
             unsettled=True,
-            active_ns=max(record.active_ns, heard_ns),
+            active_ns=max(record.active_ns, heard_ns or known.last_ns),
             writers={**record.writers, writer: known},
         )
     )

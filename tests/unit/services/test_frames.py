@@ -122,6 +122,18 @@ def test_a_run_that_is_silent_for_five_minutes_has_crashed_and_later_data_revive
     assert folded(record, builder, heard_ns=later).state(later) == "running"
 
 
+def test_a_run_whose_main_writer_is_gone_has_crashed_at_once_until_it_is_heard_of_again() -> None:
+    builder = SpoolBuilder(RUN)
+    builder.log({"loss": 1.0}, step=0)
+    record = folded(folded(None, builder), builder, heard_ns=0)
+    assert record.state(HEARD_NS) == "crashed"
+    assert folded(record, builder).state(HEARD_NS) == "running"
+    brought = folded(None, builder, heard_ns=0)
+    assert (brought.state(HEARD_NS), brought.active_ns) == ("crashed", builder.time_ns)
+    say(builder, spool.FINISH, exit_code=0, time_ns=9)
+    assert folded(brought, builder, heard_ns=0).state(HEARD_NS) == "finished"
+
+
 def test_a_child_that_is_lost_does_not_end_the_run() -> None:
     record = folded(None, SpoolBuilder(RUN, "main"))
     child = a_child("child")
