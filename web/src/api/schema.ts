@@ -1038,6 +1038,7 @@ export interface operations {
         parameters: {
             query?: {
                 offset?: number;
+                gone?: boolean;
             };
             header?: never;
             path: {
