@@ -7,6 +7,7 @@ name that says where in the stream it begins.
 import fcntl
 import json
 import os
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,13 +15,20 @@ from typing import NamedTuple
 
 from runlore.errors import DamageError, UsageError
 from runlore.sdk.places import OVERFLOW
-from runlore.sdk.settle import KEEP_SECONDS, make_private_folder, spool_path, spools_in
-from runlore.sdk.staging import is_private, read_header, remove_files, segment_name
+from runlore.sdk.settle import (
+    KEEP_SECONDS,
+    make_private_folder,
+    read_piece,
+    spool_path,
+    spools_in,
+)
+from runlore.sdk.staging import PIECE_BYTES, is_private, read_header, remove_files, segment_name
 from runlore.sdk.sync import measure, target_of
 from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 
 _FILLER_BYTES = 4 * 1024 * 1024
+_DECLARING = (spool.KEYS, spool.KEY_SET)
 _ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
 
 
@@ -123,10 +131,15 @@ def _bring_home(found: Leftover, home: str) -> Iterator[str]:
 
 
 def _append(path: str, pieces: Sequence[Piece]) -> int:
-    """Write pieces where they belong in a spool file, gaps between them; return the bytes lost."""
+    """Write pieces where they belong in a spool file, gaps between them; return the bytes lost.
+
+    A server stops at a row whose keys it was not told. Those that were told in a gap are lost with
+    it, so their rows are counted as one, too.
+    """
     make_private_folder(os.path.dirname(path))
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     lost = 0
+    table: spool.KeyTable | None = None
     try:
         # A writer that settled last may have been stopped in the middle of a frame.
         extent, size = measure(fd, 0), os.fstat(fd).st_size
@@ -138,8 +151,13 @@ def _append(path: str, pieces: Sequence[Piece]) -> int:
                 continue
             if piece.offset > end:
                 lost += piece.offset - end
-                _write(fd, _gap(piece.offset - end, piece), end)
+                table = table or _declared(fd, end)
+                size = piece.offset - end
+                _write(fd, _gap(size, _estimate(size, piece)), end)
                 end = piece.offset
+            if table is not None:
+                piece, unread = _told(piece, table)
+                lost += unread
             _write(fd, piece.data[end - piece.offset :], end)
             end = piece.end
         os.fdatasync(fd)
@@ -148,14 +166,61 @@ def _append(path: str, pieces: Sequence[Piece]) -> int:
     return lost
 
 
-def _gap(size: int, behind: Piece) -> bytes:
-    """Return frames that fill so many bytes of a stream and count what stood there.
+def _declared(fd: int, end: int) -> spool.KeyTable:
+    """Return the keys that a spool file declares up to a byte."""
+    table = spool.KeyTable()
+    at = 0
+    while at < end:
+        before = at
+        for frame in spool.whole_frames(read_piece(fd, at, PIECE_BYTES), offset=at):
+            if frame.kind in _DECLARING:
+                table.declare(frame.payload)
+            at = frame.end
+        if at == before:
+            break
+    return table
 
-    How many points that were is estimated by what stands behind: nobody can know any more.
-    """
-    share = size / len(behind.data)
-    rows, points = (max(1, round(count * share)) for count in _count(behind))
-    reason = "only memory had it when the machine stopped; the counts are estimates"
+
+def _told(piece: Piece, table: spool.KeyTable) -> tuple[Piece, int]:
+    """Put gaps in place of frames that speak of keys nobody was told; return their bytes, too."""
+    parts: list[bytes] = []
+    dark: list[spool.Frame] = []
+    lost = 0
+    if piece.offset == 0:
+        parts.append(spool.PREAMBLE)
+    for frame in spool.whole_frames(piece.data, offset=piece.offset):
+        if not _is_told(frame, table):
+            dark.append(frame)
+            continue
+        parts.append(_dark_gap(dark))
+        lost += len(parts[-1])
+        dark = []
+        parts.append(piece.data[frame.offset - piece.offset : frame.end - piece.offset])
+    parts.append(_dark_gap(dark))
+    return Piece(piece.offset, b"".join(parts)), lost + len(parts[-1])
+
+
+def _is_told(frame: spool.Frame, table: spool.KeyTable) -> bool:
+    try:
+        if frame.kind in _DECLARING:
+            table.declare(frame.payload)
+        elif frame.kind in _ROWS:
+            table.row(frame.payload)
+    except (ValueError, struct.error):
+        return False
+    return True
+
+
+def _dark_gap(dark: Sequence[spool.Frame]) -> bytes:
+    if not dark:
+        return b""
+    return _gap(dark[-1].end - dark[0].offset, _count(dark))
+
+
+def _gap(size: int, count: tuple[int, int]) -> bytes:
+    """Return frames that fill so many bytes of a stream and count the rows and points of them."""
+    rows, points = count
+    reason = "only memory had it when the machine stopped; the counts may be estimates"
     content = {"rows": rows, "points": points, "reason": reason}
     frames = []
     while size:
@@ -171,9 +236,16 @@ def _gap(size: int, behind: Piece) -> bytes:
     return b"".join(frames)
 
 
-def _count(piece: Piece) -> tuple[int, int]:
+def _estimate(size: int, behind: Piece) -> tuple[int, int]:
+    """Guess how many rows and points stood in so many bytes, by what stands behind them."""
+    share = size / len(behind.data)
+    rows, points = _count(list(spool.whole_frames(behind.data, offset=behind.offset)))
+    return max(1, round(rows * share)), max(1, round(points * share))
+
+
+def _count(frames: Sequence[spool.Frame]) -> tuple[int, int]:
     rows = points = 0
-    for frame in spool.whole_frames(piece.data, offset=piece.offset):
+    for frame in frames:
         if frame.kind in _ROWS:
             rows += 1
             wide = (len(frame.payload) - 21) // 8

@@ -122,6 +122,37 @@ def test_what_only_memory_had_is_a_counted_gap_and_the_rest_comes_home(
     assert not machine.folder.exists()
 
 
+def test_rows_whose_keys_only_memory_knew_are_a_gap_and_the_others_come_home(
+    machine: Machine,
+) -> None:
+    layout = spool.row_struct(1)
+
+    def row(key_set: int, step: int) -> bytes:
+        return spool.frame(layout.pack(spool.ROW, key_set, step, step, 1.0))
+
+    start = STREAM[: edge(0.2)] + spool.frame(spool.encode_key_set(0, [0]))
+    lost = spool.frame(spool.encode_keys(2, ["late"])) + spool.frame(spool.encode_key_set(1, [2]))
+    told = spool.frame(spool.encode_keys(3, ["later"])) + spool.frame(spool.encode_key_set(2, [3]))
+    dark = b"".join(row(1, step) for step in range(40))
+    rest = row(0, 1) + dark + row(0, 2) + row(1, 3) + told + row(2, 4) + dark
+    data = start + lost + rest
+    machine.settled(start)
+    machine.left(1, len(start) + len(lost), len(data), data)
+    (said,) = machine.settle()
+    assert said.startswith(f"{len(lost) + 2 * len(dark) + len(row(1, 3)):,} bytes of run")
+    table, rows, gaps = spool.KeyTable(), [], []
+    for frame in spool.whole_frames(machine.spool.read_bytes(), offset=0):
+        if frame.kind in (spool.KEYS, spool.KEY_SET):
+            table.declare(frame.payload)
+        elif frame.kind == spool.ROW:
+            one = table.row(frame.payload)
+            rows.append((one.step, one.keys, one.values))
+        elif frame.kind == spool.GAP:
+            gaps.append(spool.decode_json(frame.payload)["rows"])
+    assert rows == [(1, ["loss"], (1.0,)), (2, ["loss"], (1.0,)), (4, ["later"], (1.0,))]
+    assert gaps == [40, 40]
+
+
 def test_a_file_whose_place_nobody_noted_is_named_and_stays(machine: Machine) -> None:
     machine.settled(STREAM[: edge(0.2)])
     machine.left(1, edge(0.2), edge(0.5))
