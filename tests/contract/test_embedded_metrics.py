@@ -72,6 +72,18 @@ class TestTowersOfMetricStore(
         return lambda: PackedMetricStore(tmp_path / "metrics", self.sizes)
 
 
+@pytest.mark.slow
+class TestTowersOfMetricStoreManyTimes(MetricStoreAgainstReference):
+    """The same with thousands of random histories; some minutes."""
+
+    examples = 2000
+    after_calls = (settle,)
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
+        return lambda: PackedMetricStore(tmp_path / "metrics", TestTowersOfMetricStore.sizes)
+
+
 def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:
     store = EmbeddedMetricStore(tmp_path)
     for number in range(0, 1200, 300):

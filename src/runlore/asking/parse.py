@@ -317,6 +317,8 @@ class _Parser:
         hint = ""
         if token.kind == "quoted":
             hint = "; texts stand in single quotes, names in double quotes"
+        elif token.text in ("/", "-"):
+            hint = '; names with other characters stand in double quotes, as in summary."val/acc"'
         raise ExpressionError(f"expected {expected}, got {token}{hint}", at=token.at)
 
 
