@@ -25,6 +25,16 @@ def test_the_summary_is_set_and_read_by_attribute_too(home: Path) -> None:
     assert found.of(spool.SUMMARY) == [{"best_acc": 0.9}, {"note": "good"}]
 
 
+def test_an_empty_project_or_owner_takes_the_default(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNLORE_PROJECT", "digits")
+    with wandb.init(project="", owner="") as run:
+        assert (run.owner, run.project) == ("local", "digits")
+    with pytest.raises(UsageError, match="run id must be 1 to 128"):
+        wandb.init(id="")
+
+
 def test_name_tags_and_notes_may_be_set_later(home: Path) -> None:
     with wandb.init("digits", entity="ann", id="k1", tags=["a"]) as run:
         assert (run.tags, run.notes) == (("a",), None)
