@@ -22,7 +22,14 @@ from runlore.sdk.settle import (
     spool_path,
     spools_in,
 )
-from runlore.sdk.staging import PIECE_BYTES, is_private, read_header, remove_files, segment_name
+from runlore.sdk.staging import (
+    PIECE_BYTES,
+    is_private,
+    read_header,
+    remove_files,
+    segment_name,
+    start_of,
+)
 from runlore.sdk.sync import measure, target_of
 from runlore.sdk.tree import boot_id
 from runlore.wire import spool
@@ -294,9 +301,13 @@ def _is_left(folder: str, path: str | None, head: bytes) -> bool:
         header = read_header(head)
     except DamageError:
         header = {}
-    boot = header.get("boot")
-    if header.get("host") == os.uname().nodename and boot and boot != boot_id():
-        return True
+    boot, pid = header.get("boot"), header.get("pid")
+    if header.get("host") == os.uname().nodename and boot:
+        if boot != boot_id():
+            return True
+        if isinstance(pid, int) and start_of(pid) is not None:
+            # Its staging may be where nobody told us to look.
+            return False
     files = [os.path.join(folder, name) for name in os.listdir(folder)]
     times = [os.lstat(one).st_mtime for one in (folder, *files, *([path] if path else ()))]
     return time.time() - max(times) > KEEP_SECONDS

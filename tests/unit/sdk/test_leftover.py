@@ -16,7 +16,7 @@ from runlore.wire import spool
 DAY = 24 * 3600
 
 
-def a_stream(rows: int, *, boot: str = "another") -> bytes:
+def a_stream(rows: int, *, boot: str = "another", pid: int | None = None) -> bytes:
     head: JsonObject = {
         "owner": "local",
         "project": "digits",
@@ -24,6 +24,7 @@ def a_stream(rows: int, *, boot: str = "another") -> bytes:
         "writer": "w1",
         "host": os.uname().nodename,
         "boot": boot,
+        "pid": pid,
     }
     payloads = [spool.encode_json(spool.HEADER, head), spool.encode_keys(0, ["loss", "note"])]
     payloads += [
@@ -94,6 +95,17 @@ def test_what_was_left_on_the_disk_completes_the_spool_and_is_swept(
     assert machine.spool.read_bytes() == STREAM
     assert not machine.folder.exists()
     assert machine.settle() == []
+
+
+def test_a_program_that_lives_is_left_alone_however_long_it_is_silent(machine: Machine) -> None:
+    data = a_stream(300, boot=boot_id(), pid=os.getpid())
+    machine.settled(data[: edge(0.5, data)])
+    machine.left(1, edge(0.5, data), len(data), data)
+    then = time.time() - DAY - 60
+    for path in (machine.folder, *machine.folder.iterdir(), machine.spool):
+        os.utime(path, (then, then), follow_symlinks=False)
+    assert machine.settle() == []
+    assert machine.folder.exists()
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.3, 0.6), (0.21, 0.22), (0.5, 0.9)])
