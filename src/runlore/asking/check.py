@@ -94,6 +94,12 @@ def check_column(column: Column, columns: Columns) -> Column:
     return found
 
 
+def spellings(column: Column) -> tuple[Column, ...]:
+    """Return the columns that may be meant by one, the likeliest first."""
+    with_slashes = Column(source=column.source, key=column.key.replace(".", "/"), at=column.at)
+    return (column, with_slashes)
+
+
 def _compare(node: Compare, columns: Columns) -> Condition:
     left, left_kind = _operand(node.left, columns)
     right, right_kind = _operand(node.right, columns)
@@ -142,8 +148,7 @@ def _number(node: Operand, columns: Columns) -> Operand:
 
 
 def _column(column: Column, columns: Columns) -> tuple[Column, ColumnType]:
-    with_slashes = Column(source=column.source, key=column.key.replace(".", "/"), at=column.at)
-    for one in (column, with_slashes):
+    for one in spellings(column):
         kind = columns.type_of(one)
         if kind is not None:
             return one, kind

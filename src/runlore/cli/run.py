@@ -181,6 +181,9 @@ def _show(run: ApiRun, as_json: bool) -> None:
     lost = cast(int, run.to_json().get("gaps", 0))
     if lost:
         emit(f"  lost     {lost:,} points, which the program counted but could not keep")
+    fork = run.to_json().get("fork")
+    if isinstance(fork, dict):
+        emit(f"  fork     of {fork.get('run')} at step {fork.get('step')}")
     if run.tags:
         emit(f"  tags     {', '.join(map(printable, run.tags))}")
     if run.notes:
