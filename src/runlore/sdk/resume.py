@@ -112,11 +112,11 @@ def _sane(run: JsonObject) -> JsonObject:
     """Return what a server says of a run without the step if none could follow it.
 
     Raises:
-        UsageError: its config is none that a server writes.
+        UsageError: its config or summary is none that a server writes.
     """
     from runlore.wire.document import unplain_object
 
-    run = {**run, "config": unplain_object(run.get("config", {}))}
+    run = {**run, **{part: unplain_object(run.get(part, {})) for part in ("config", "summary")}}
     last = run.get("last_step")
     is_step = type(last) is int and -MAX_STEP <= last < MAX_STEP
     return run if is_step else {**run, "last_step": None}
