@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from runlore.core.metric import Kind
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_decode import Block
@@ -135,6 +136,16 @@ class Snapshot:
             for tower in reader.towers(line.view.id)
             if tower.key.writer not in line.late
         ]
+
+    def cells(self) -> set[tuple[str, Kind]]:
+        """Return the keys and kinds that the run has or inherits, superseded or not."""
+        return {
+            (cell.key, cell.kind)
+            for line in self.lines
+            for writer in line.writers
+            for cell in self.summary(writer).cells()
+            if cell.first_step < line.end
+        }
 
     def parts(self, low: int, high: int) -> list[Part]:
         """Return all parts with steps from `low` to before `high`."""
