@@ -19,6 +19,9 @@ _VERSION = 1
 _HEAD = struct.Struct("<BI")
 _LEVEL = 1
 
+_LEAST_PLANE_BYTES = 256
+"""Below it a block of its own costs a plane more than it gains."""
+
 SIZE_HEAD_BYTES = 32
 """How many bytes of a blob tell the size of its body."""
 
@@ -36,8 +39,7 @@ _contexts = _Contexts()
 
 def seal(body: bytes) -> bytes:
     """Compress a body and put version and checksum before it."""
-    packed = _contexts.compressor.compress(body)
-    return _HEAD.pack(_VERSION, zlib.crc32(packed)) + packed
+    return _signed(_contexts.compressor.compress(body))
 
 
 def unseal(blob: bytes, name: str) -> bytes:
@@ -78,7 +80,7 @@ def pack_ints(columns: Sequence[Ints]) -> bytes:
     """Pack integer columns of one length as differences, byte planes apart."""
     stacked = np.array(columns, dtype=np.int64)
     stacked[:, 1:] -= stacked[:, :-1].copy()
-    return seal(_planes(stacked.view(np.uint8)))
+    return _seal_planes(stacked.view(np.uint8))
 
 
 def unpack_ints(blob: bytes, count: int, name: str) -> Ints:
@@ -91,7 +93,7 @@ def unpack_ints(blob: bytes, count: int, name: str) -> Ints:
 
 def pack_floats(values: Floats) -> bytes:
     """Pack a matrix of floats, row by row, byte planes apart."""
-    return seal(_planes(np.ascontiguousarray(values).view(np.uint8)))
+    return _seal_planes(np.ascontiguousarray(values).view(np.uint8))
 
 
 def unpack_floats(blob: bytes, count: int, name: str) -> Floats:
@@ -132,9 +134,25 @@ def _fitting(name: str, count: int) -> Iterator[None]:
         ) from error
 
 
-def _planes(flat: NDArray[np.uint8]) -> bytes:
+def _seal_planes(flat: NDArray[np.uint8]) -> bytes:
     # The first bytes of all numbers, then the second ones: neighbours alike compress far better.
-    return flat.reshape(-1, 8).T.tobytes()
+    # Each plane ends a block of zstd's, which has a code of its own: noise beside what repeats.
+    planes = flat.reshape(-1, 8).T
+    body = planes.tobytes()
+    size = planes.shape[1]
+    if size < _LEAST_PLANE_BYTES:
+        return seal(body)
+    stream = _contexts.compressor.compressobj(size=len(body))
+    packed = []
+    for begin in range(0, len(body), size):
+        packed.append(stream.compress(body[begin : begin + size]))
+        packed.append(stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    packed.append(stream.flush())
+    return _signed(b"".join(packed))
+
+
+def _signed(packed: bytes) -> bytes:
+    return _HEAD.pack(_VERSION, zlib.crc32(packed)) + packed
 
 
 def _together(body: NDArray[np.uint8]) -> NDArray[np.uint8]:
