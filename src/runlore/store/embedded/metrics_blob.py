@@ -14,6 +14,7 @@ from runlore.errors import DamageError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 _VERSION = 1
 _HEAD = struct.Struct("<BI")
@@ -101,6 +102,19 @@ def unpack_floats(blob: bytes, count: int, name: str) -> Floats:
     body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
     with _fitting(name, count):
         return _together(body).view(np.float64).reshape(-1, count)
+
+
+def unwoven(bodies: Sequence[bytes], rows: int, count: int, picked: slice) -> NDArray[np.int64]:
+    """Put the byte planes of several bodies together, each of `rows` rows of `count` numbers.
+
+    The result is (bodies, picked rows, count), of the bits as they were packed.
+    """
+    joined = np.frombuffer(b"".join(bodies), dtype=np.uint8)
+    planes = joined.reshape(len(bodies), 8, rows, count)[:, :, picked]
+    found = np.empty((len(bodies), planes.shape[2], count, 8), dtype=np.uint8)
+    for plane in range(8):
+        found[..., plane] = planes[:, plane]
+    return found.view(np.int64)[..., 0]
 
 
 def pack_texts(texts: Sequence[str]) -> bytes:

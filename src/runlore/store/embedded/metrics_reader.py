@@ -4,6 +4,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -152,6 +153,29 @@ class HistoryReader:
     def leaves(self, tower: Tower, level: int, first: int, last: int) -> list[tuple[Leaf, bytes]]:
         """Return the leaves with buckets from number `first` to `last`, and their blobs."""
         return leaves_of(self._db, tower.id, level, first, last)
+
+    def whole_levels(
+        self, wanted: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int, int, bytes, bytes | None]]:
+        """Return all leaves of some towers, each at one level and with one number column.
+
+        Args:
+            wanted: numbers of towers, levels, slots.
+
+        Returns:
+            For each leaf its place in `wanted`, how many buckets and number columns per segment
+            it has, its blob, and that of the segment, in the order of `wanted`, then by step.
+        """
+        places = ", ".join(["(?, ?, ?, ?)"] * len(wanted))
+        rows = self._db.execute(
+            f"WITH wanted (place, tower, level, slot) AS (VALUES {places}) "
+            "SELECT wanted.place, leaf.first, n, per_segment, leaf.body, leaf_segment.body "
+            "FROM wanted CROSS JOIN leaf USING (tower, level) LEFT JOIN leaf_segment "
+            f"ON leaf_segment.id = (leaf.id << {SEGMENT_BITS}) + wanted.slot / per_segment",
+            [number for place, one in enumerate(wanted) for number in (place, *one)],
+        )
+        found = sorted(rows, key=itemgetter(0, 1))
+        return [(place, *leaf) for place, _, *leaf in found]
 
     def buckets(
         self, tower: Tower, found: tuple[Leaf, bytes], slot: int, columns: Columns, run_name: str

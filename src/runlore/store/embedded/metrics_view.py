@@ -43,6 +43,11 @@ class RunView:
     reader: HistoryReader | None
     summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether one writer's packed points are all there is, and all of them count."""
+        return len(self.writers) == 1 and not self.writers[0].tail and not self.rewinds
+
 
 class Snapshot:
     """What answers about a run are made of; parts are decoded as far as they are asked."""
