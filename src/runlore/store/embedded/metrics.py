@@ -345,7 +345,7 @@ class EmbeddedMetricStore:
                 WriterView(
                     id=writer.id,
                     name=writer.name,
-                    progress=writer.progress,
+                    source=writer.source,
                     tail=[block for piece in writer.tail for block in piece.blocks],
                 )
                 for writer in run.writers.values()

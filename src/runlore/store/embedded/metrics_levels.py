@@ -96,12 +96,15 @@ def towers_of(db: sqlite3.Connection, runs: Sequence[int]) -> list[Tower]:
         f"FROM tower WHERE run IN ({', '.join('?' * len(runs))}) ORDER BY id",
         runs,
     )
-    return [
-        Tower(
-            number, TowerKey(*key), points, first, last, [Level(*one) for one in json.loads(text)]
-        )
-        for number, *key, points, first, last, text in rows
-    ]
+    # Runs of one length have the same levels.
+    levels: dict[str, list[Level]] = {}
+    found = []
+    for number, run, writer, columns, era, points, first, last, text in rows:
+        if text not in levels:
+            levels[text] = [Level(*one) for one in json.loads(text)]
+        key = TowerKey(run, writer, columns, era)
+        found.append(Tower(number, key, points, first, last, levels[text]))
+    return found
 
 
 def leaves_of(

@@ -37,7 +37,7 @@ from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_view import RunView
 from runlore.store.metrics import Series, XColumns
 
-_AT_ONCE = 512
+_AT_ONCE = 128
 _NUMBER_BYTES = 8
 _BITS = NO_LEVEL + 1
 
@@ -119,6 +119,7 @@ def series_at_once(
             by_reader.setdefault(view.reader, []).append(view)
     found: dict[tuple[int, str], Series] = {}
     for reader, plain in by_reader.items():
+        reader.expect_columns(number for view in plain for number in _sets(reader, view))
         waiting = [
             one for view in plain for one in _wanted(reader, view, keys, buckets, low, high)
         ]
@@ -129,6 +130,13 @@ def series_at_once(
                 for row in answered:
                     found.update(_shown(row, has_times))
     return found
+
+
+def _sets(reader: HistoryReader, view: RunView) -> Iterator[int]:
+    for tower in reader.towers(view.id):
+        yield tower.key.columns
+    for block in reader.loose_blocks(view.id, view.published):
+        yield block.columns
 
 
 def _wanted(

@@ -15,6 +15,7 @@ from runlore.store.embedded.metrics_parts import PackedPart, Part, TailPart
 from runlore.store.embedded.metrics_programs import Program, Progress, programs_of
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_tail import ProgressSource
 
 NEVER = 2**62
 """Behind every step."""
@@ -26,8 +27,13 @@ class WriterView:
 
     id: int
     name: str
-    progress: Progress
+    source: ProgressSource
     tail: Sequence[Block]
+
+    @property
+    def progress(self) -> Progress:
+        """How far it came."""
+        return self.source.progress
 
 
 @dataclass(slots=True, kw_only=True)
