@@ -109,20 +109,24 @@ def combined(level: int, parts: Sequence[Buckets], ranks: Sequence[Ints] | None 
 
 
 def merged(buckets: Buckets, starts: Ints) -> Buckets:
-    """Merge those from each start up to before the next; the last of each has the last point."""
+    """Merge those from each start up to before the next; the last of each has the last point.
+
+    `shared` may end behind COUNT where nobody asks for more.
+    """
     shared, values, odd = buckets.shared, buckets.values, buckets.odd
     ends = np.append(starts[1:], len(buckets)) - 1
-    found_shared = np.array(
-        [
-            np.minimum.reduceat(shared[FIRST], starts),
-            shared[LAST, ends],
-            np.add.reduceat(shared[COUNT], starts),
+    rows = [
+        np.minimum.reduceat(shared[FIRST], starts),
+        shared[LAST, ends],
+        np.add.reduceat(shared[COUNT], starts),
+    ]
+    if len(shared) == SHARED:
+        rows += [
             shared[ROW, ends],
             np.minimum.reduceat(shared[TIME_MIN], starts),
             np.maximum.reduceat(shared[TIME_MAX], starts),
             shared[TIME_LAST, ends],
         ]
-    )
     good: Floats = shared[COUNT].astype(np.float64)
     if odd is not None:
         good = good - odd.sum(axis=0)
@@ -135,7 +139,7 @@ def merged(buckets: Buckets, starts: Ints) -> Buckets:
     np.add.reduceat(values[MEAN] * share, starts, axis=1, out=found[MEAN])
     found[FINAL] = values[FINAL][:, ends]
     odd = None if odd is None else np.add.reduceat(odd, starts, axis=2)
-    return Buckets(shared=found_shared, values=found, odd=odd)
+    return Buckets(shared=np.array(rows), values=found, odd=odd)
 
 
 def starts_of(level: int, steps: Ints) -> Ints:

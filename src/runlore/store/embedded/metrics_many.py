@@ -23,6 +23,7 @@ from runlore.store.embedded.metrics_buckets import (
     MEAN,
     NO_LEVEL,
     ODD,
+    ROW,
     SHARED,
     TIME_LAST,
     TIME_MIN,
@@ -117,6 +118,7 @@ def series_at_once(
     for view in views:
         if view.is_plain and view.reader is not None:
             by_reader.setdefault(view.reader, []).append(view)
+    shared = SHARED if has_times else ROW
     found: dict[tuple[int, str], Series] = {}
     for reader, plain in by_reader.items():
         reader.expect_columns(number for view in plain for number in _sets(reader, view))
@@ -126,7 +128,7 @@ def series_at_once(
         for begin in range(0, len(waiting), _AT_ONCE):
             some: Sequence[_Wanted] = waiting[begin : begin + _AT_ONCE]
             while some:
-                answered, some = _round(reader, some, buckets)
+                answered, some = _round(reader, some, buckets, shared)
                 for row in answered:
                     found.update(_shown(row, has_times))
     return found
@@ -170,10 +172,10 @@ def _enough(tower: Tower, buckets: int) -> list[int]:
 
 
 def _round(
-    reader: HistoryReader, wanted: Sequence[_Wanted], buckets: int
+    reader: HistoryReader, wanted: Sequence[_Wanted], buckets: int, shared: int
 ) -> tuple[list[_Row], list[_Wanted]]:
     """Read the coarsest levels; return what they answer, and what needs the next finer ones."""
-    whole = _read(reader, wanted)
+    whole = _read(reader, wanted, shared)
     if whole is None:
         return [], []
     splits = splits_of(np.repeat(whole.levels, whole.lengths), whole.buckets.shared)
@@ -191,8 +193,11 @@ def _round(
     return rows, again
 
 
-def _read(reader: HistoryReader, wanted: Sequence[_Wanted]) -> _Row | None:
-    """Read whole levels; what is damaged is left to those who answer from points."""
+def _read(reader: HistoryReader, wanted: Sequence[_Wanted], shared: int) -> _Row | None:
+    """Read whole levels, and as many of the shared rows as are asked for.
+
+    What is damaged is left to those who answer from points.
+    """
     leaves: list[list[_Leaf]] = [[] for _ in wanted]
     damaged: set[int] = set()
     places = [(one.tower, one.levels[-1], one.slot) for one in wanted]
@@ -208,7 +213,7 @@ def _read(reader: HistoryReader, wanted: Sequence[_Wanted]) -> _Row | None:
         wanted=[wanted[at] for at in good],
         levels=np.array([wanted[at].levels[-1] for at in good]),
         lengths=np.array([sum(leaf.shape.n for leaf in leaves[at]) for at in good]),
-        buckets=_decoded([leaf for at in good for leaf in leaves[at]]),
+        buckets=_decoded([leaf for at in good for leaf in leaves[at]], shared),
     )
 
 
@@ -226,7 +231,7 @@ def _leaf(one: _Wanted, n: int, per_segment: int, body: bytes, segment: bytes | 
     return _Leaf(_Shape(n, rows, count, one.slot - first), shared, values)
 
 
-def _decoded(leaves: Sequence[_Leaf]) -> Buckets:
+def _decoded(leaves: Sequence[_Leaf], rows: int) -> Buckets:
     """Decode leaves, those of one shape together, and put them one behind the other."""
     shapes: dict[_Shape, list[int]] = {}
     for at, leaf in enumerate(leaves):
@@ -234,7 +239,7 @@ def _decoded(leaves: Sequence[_Leaf]) -> Buckets:
     shared: dict[int, Ints] = {}
     values: dict[int, Floats] = {}
     for shape, places in shapes.items():
-        ints = unwoven([leaves[at].shared for at in places], SHARED, shape.n, slice(None))
+        ints = unwoven([leaves[at].shared for at in places], SHARED, shape.n, slice(rows))
         of_key = slice(shape.inside, None, shape.keys)
         floats = unwoven([leaves[at].values for at in places], shape.rows, shape.n, of_key)
         shared.update(zip(places, np.cumsum(ints, axis=2), strict=True))
