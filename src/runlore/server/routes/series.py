@@ -92,7 +92,7 @@ def _binary(found: Found, query: SeriesQuery) -> Response[bytes] | Stream:
     if query.groups:
         header["groups"] = [_group_head(group) for group in found.groups]
         header["group_columns"] = [*GROUP_COLUMNS, *more]
-    pieces = encode_series(header, _bytes(found))
+    pieces = encode_series(header, list(_bytes(found)))
     first, second = next(pieces), next(pieces, b"")
     if not second:
         return Response(first, media_type=MEDIA_TYPE)
