@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 7333
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_KEPT_BYTES = 4 * 1024 * 1024
 _GRACE_SECONDS = 5
 # The number of this parameter in glibc's malloc.h.
 _MMAP_THRESHOLD = -3
@@ -218,6 +219,9 @@ def _run(
     from runlore.server.connection import Complaints, Connection, allow_many
 
     allow_many()
+    # The allocator then keeps blocks of this size for the next answer: asking the system for
+    # zeroed pages every time takes longer than filling them.
+    bytearray(_KEPT_BYTES)
     children: list[subprocess.Popen[bytes]] = []
 
     class Server(uvicorn.Server):

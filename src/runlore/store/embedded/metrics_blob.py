@@ -20,6 +20,7 @@ _VERSION = 1
 _HEAD = struct.Struct("<BI")
 _LEVEL = 1
 
+_LONG_ROW = 4096
 _LEAST_PLANE_BYTES = 256
 """Below it a block of its own costs a plane more than it gains."""
 
@@ -88,8 +89,18 @@ def unpack_ints(blob: bytes, count: int, name: str) -> Ints:
     """Unpack `count` integer columns, one per row of the result."""
     body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
     with _fitting(name, count):
-        stacked = _together(body).view(np.int64).reshape(count, -1)
-    return np.cumsum(stacked, axis=1)
+        planes = body.reshape(8, count, -1)
+    length = planes.shape[2]
+    if length < _LONG_ROW:
+        return np.cumsum(_woven(planes), axis=1)
+    # The differences are mostly small: but for the first numbers most planes are empty.
+    woven = np.zeros((count, length, 8), dtype=np.uint8)
+    for number, plane in enumerate(planes):
+        if plane[:, 1:].any():
+            woven[..., number] = plane
+        else:
+            woven[:, 0, number] = plane[:, 0]
+    return np.cumsum(woven.view(np.int64)[..., 0], axis=1)
 
 
 def pack_floats(values: Floats) -> bytes:
@@ -101,7 +112,7 @@ def unpack_floats(blob: bytes, count: int, name: str) -> Floats:
     """Unpack a matrix with `count` columns."""
     body = np.frombuffer(unseal(blob, name), dtype=np.uint8)
     with _fitting(name, count):
-        return _together(body).view(np.float64).reshape(-1, count)
+        return _woven(body.reshape(8, -1)).view(np.float64).reshape(-1, count)
 
 
 def unwoven(bodies: Sequence[bytes], rows: int, count: int, picked: slice) -> NDArray[np.int64]:
@@ -111,10 +122,7 @@ def unwoven(bodies: Sequence[bytes], rows: int, count: int, picked: slice) -> ND
     """
     joined = np.frombuffer(b"".join(bodies), dtype=np.uint8)
     planes = joined.reshape(len(bodies), 8, rows, count)[:, :, picked]
-    found = np.empty((len(bodies), planes.shape[2], count, 8), dtype=np.uint8)
-    for plane in range(8):
-        found[..., plane] = planes[:, plane]
-    return found.view(np.int64)[..., 0]
+    return _woven(planes.transpose(1, 0, 2, 3))
 
 
 def pack_texts(texts: Sequence[str]) -> bytes:
@@ -169,5 +177,9 @@ def _signed(packed: bytes) -> bytes:
     return _HEAD.pack(_VERSION, zlib.crc32(packed)) + packed
 
 
-def _together(body: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(body.reshape(8, -1).T).reshape(-1)
+def _woven(planes: NDArray[np.uint8]) -> Ints:
+    """Put numbers together of their byte planes, which the first axis counts."""
+    found = np.empty((*planes.shape[1:], 8), dtype=np.uint8)
+    for plane in range(8):
+        found[..., plane] = planes[plane]
+    return found.view(np.int64)[..., 0]
