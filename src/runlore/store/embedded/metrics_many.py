@@ -38,7 +38,7 @@ from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_view import RunView
 from runlore.store.metrics import Series, XColumns
 
-_AT_ONCE = 128
+_AT_ONCE = 64
 _NUMBER_BYTES = 8
 _BITS = NO_LEVEL + 1
 
