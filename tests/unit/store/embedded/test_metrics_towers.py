@@ -28,6 +28,7 @@ def some_sizes(rng: random.Random) -> Sizes:
         small_frames=rng.choice([2, 10]),
         raise_frames=rng.choice([3, 40]),
         finest_level=rng.choice([0, 1, 2]),
+        long_points=rng.choice([40, 65_536]),
         leaf_buckets=rng.choice([3, 8]),
         top_buckets=rng.choice([2, 6]),
     )
