@@ -13,6 +13,7 @@ from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.metrics import MetricStore, SpoolPiece, Stored
 from runlore.testing.metric_contract import a_curve
+from runlore.testing.metric_fork_histories import ForksAgainstReference
 from runlore.testing.metric_restarts import (
     MetricStoreAgainstReference,
     MetricStoreContract,
@@ -27,9 +28,9 @@ def settle(store: MetricStore) -> None:
 
 
 class TestEmbeddedMetricStore(
-    MetricStoreContract, MetricStoreDurability, MetricStoreAgainstReference
+    MetricStoreContract, MetricStoreDurability, MetricStoreAgainstReference, ForksAgainstReference
 ):
-    after_calls = (settle,)
+    after_calls = fork_calls = (settle,)
 
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
@@ -52,11 +53,11 @@ class TestPackedMetricStore(MetricStoreContract, MetricStoreDurability):
 
 
 class TestTowersOfMetricStore(
-    MetricStoreContract, MetricStoreDurability, MetricStoreAgainstReference
+    MetricStoreContract, MetricStoreDurability, MetricStoreAgainstReference, ForksAgainstReference
 ):
     """With sizes so small that a few points make blocks, towers, levels and leaves that split."""
 
-    after_calls = (settle,)
+    after_calls = fork_calls = (settle,)
     sizes = Sizes(
         pack_frames=3,
         block_frames=4,
@@ -70,6 +71,19 @@ class TestTowersOfMetricStore(
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
         return lambda: PackedMetricStore(tmp_path / "metrics", self.sizes)
+
+
+@pytest.mark.slow
+class TestTowersOfMetricStoreManyTimes(MetricStoreAgainstReference, ForksAgainstReference):
+    """The same with thousands of random histories; some minutes."""
+
+    examples = 2000
+    fork_examples = 1000
+    after_calls = fork_calls = (settle,)
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], MetricStore]:
+        return lambda: PackedMetricStore(tmp_path / "metrics", TestTowersOfMetricStore.sizes)
 
 
 def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:

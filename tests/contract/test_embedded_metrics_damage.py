@@ -198,6 +198,23 @@ def test_a_damaged_summary_is_counted_again_from_the_points(
     assert len(told(caplog)) == 1
 
 
+def test_keys_are_listed_though_a_set_of_columns_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurt, sound = a_long_curve(8), a_curve([1.0, 2.0], run=a_run("run-2"))
+    store = EmbeddedMetricStore(tmp_path)
+    store.append([hurt.piece(), sound.piece()])
+    store.settle()
+    store.close()
+    damage(tmp_path, HISTORY, "columns", "body", "id = 1")
+    store = EmbeddedMetricStore(tmp_path)
+    for _ in range(2):
+        assert store.key_counts([hurt.run, sound.run]) == {("loss", "number"): 2}
+    (warning,) = told(caplog)
+    assert "columns 1 of run local/digits/run-1" in warning
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("table", "column"), [("segment", "body"), ("block", "frames"), ("columns", "body")]
 )

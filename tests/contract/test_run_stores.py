@@ -83,6 +83,36 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
         EmbeddedRunStore(tmp_path / "catalog.db")
 
 
+@pytest.mark.parametrize("name", ["catalog.db", "catalog.db-wal"])
+def test_a_catalog_that_is_removed_or_replaced_is_named_and_written_again_at_the_end(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "catalog.db"
+    store = EmbeddedRunStore(path)
+    ref, late = (run_ref("local", "digits", name) for name in ("r1", "r2"))
+    put(store, a_record(ref))
+    (tmp_path / name).rename(tmp_path / "aside")
+    for _ in range(2):
+        for ask in (
+            lambda: put(store, a_record(late)),
+            lambda: store.get(ref),
+            lambda: store.page("local", "digits", now_ns=NOW_NS),
+            lambda: store.delete(ref),
+        ):
+            with pytest.raises(UnavailableError, match=r"catalog\.db.*put the file back"):
+                ask()
+        (tmp_path / name).write_bytes(b"of somebody else")
+    (tmp_path / "aside").rename(tmp_path / name)
+    put(store, a_record(late))
+    for file in tmp_path.glob("catalog.db*"):
+        file.unlink()
+    store.close()
+    assert "written again" in caplog.text
+    store = EmbeddedRunStore(path)
+    assert [store.get(one).ref for one in (ref, late)] == [ref, late]
+    store.close()
+
+
 def test_a_pattern_that_takes_for_ever_is_stopped(tmp_path: Path) -> None:
     store = EmbeddedRunStore(tmp_path / "catalog.db")
     put(store, a_record(run_ref("local", "digits", "r1"), name="a" * 5000 + "!"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runlore.core.metric import Value
+from runlore.core.run import Fork
 from runlore.errors import ConflictError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_check import check_store, repair_store
@@ -29,7 +30,7 @@ SMALL = Sizes(
     leaf_buckets=4,
     top_buckets=2,
 )
-TABLES = ("project", "run", "writer", "piece", "declared", "rewind")
+TABLES = ("project", "run", "writer", "piece", "declared", "rewind", "fork")
 HISTORY_TABLES = ("columns", "block", "segment", "summary", "applied", "tower", "leaf")
 DERIVED = [("leaf", "body"), ("leaf_segment", "body"), ("summary", "body")]
 BLOBS = [("columns", "body"), ("block", "frames"), ("segment", "body"), *DERIVED]
@@ -64,6 +65,7 @@ def fill(*stores: MetricStore) -> list[SpoolBuilder]:
         if isinstance(store, EmbeddedMetricStore):
             store.settle()
         store.append([builders[2].piece()])
+        store.fork(a_run("run-2"), Fork(run="run-1", step=15))
         store.delete(a_run("run-3"))
     return builders
 
@@ -349,3 +351,26 @@ def test_a_folder_that_a_store_holds_is_not_checked(tmp_path: Path) -> None:
         with pytest.raises(ConflictError, match=r"in use by process \d+; stop it"):
             check(tmp_path)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE fork SET parent = 'run-2'", "'run-2' inherits from itself"),
+        ("UPDATE fork SET step = NULL", "at step None"),
+        ("INSERT INTO fork VALUES (999, 'run-1', 1, 0)", "there is no run 999"),
+    ],
+)
+def test_a_fork_that_cannot_be_is_named(tmp_path: Path, statement: str, named: str) -> None:
+    a_filled(tmp_path)
+    change(tmp_path, "log.db", statement)
+    (found,) = check_store(tmp_path).found
+    assert named in found.what
+    _, left = repair_store(tmp_path)
+    assert left == [found]
+
+
+def test_a_fork_of_a_run_that_never_came_is_no_damage(tmp_path: Path) -> None:
+    a_filled(tmp_path)
+    change(tmp_path, "log.db", "UPDATE fork SET parent = 'unknown'")
+    assert check_store(tmp_path).found == []

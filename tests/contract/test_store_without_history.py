@@ -1,4 +1,4 @@
-"""A history file that is removed while the store runs, or before: said, and nothing is lost."""
+"""A file that is removed while the store runs, or before: said, and nothing is lost."""
 
 import shutil
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runlore.errors import UnavailableError
+from runlore.errors import DamageError, UnavailableError
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_check import check_store
 from runlore.store.metrics import Stored
@@ -39,6 +39,7 @@ def asking(store: EmbeddedMetricStore) -> list[Callable[[], object]]:
     return [
         lambda: list(store.rows(a_run())),
         lambda: store.keys(a_run()),
+        lambda: store.key_counts([a_run()]),
         lambda: store.series([a_run()], ["loss"], buckets=5),
         store.settle,
     ]
@@ -108,6 +109,64 @@ def test_a_history_file_missing_at_the_start_is_named_and_what_comes_waits_in_th
     assert steps_and_values(store, fresh.run, "loss") == [(0, 7.0)]
     store.close()
     assert check_store(folder).found == []
+
+
+def test_nothing_is_acknowledged_that_goes_into_a_log_without_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store, builder, _ = a_packed_store(folder)
+    log_on(store, builder)
+    kept, done = len(builder.data), len(builder.frames)
+    builder.log({"loss": 0.5}, step=2000)
+    for name in ("log.db", "log.db-wal"):
+        (folder / name).rename(tmp_path / "aside")
+        for _ in range(2):
+            (answer,) = store.append([builder.piece(done)])
+            assert isinstance(answer, UnavailableError)
+            assert "log.db" in str(answer)
+            assert "put the file back" in str(answer)
+        with pytest.raises(UnavailableError, match="removed or replaced"):
+            store.rewind(builder.run, 3)
+        with pytest.raises(UnavailableError, match="removed or replaced"):
+            store.delete(builder.run)
+        assert store.stored(builder.run, builder.writer).next == kept
+        # What was acknowledged can be read, also while another file has its place.
+        (folder / name).write_bytes(b"of somebody else")
+        assert len(steps_and_values(store, builder.run, "loss")) == 51
+        assert isinstance(store.append([builder.piece(done)])[0], UnavailableError)
+        (tmp_path / "aside").rename(folder / name)
+    (stored,) = store.append([builder.piece(done)])
+    assert isinstance(stored, Stored)
+    store.close()
+    store = EmbeddedMetricStore(folder)
+    assert len(steps_and_values(store, builder.run, "loss")) == 52
+    store.close()
+    assert check_store(folder).found == []
+
+
+def test_a_log_that_was_removed_is_written_again_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, builder, other = a_packed_store(tmp_path)
+    log_on(store, builder)
+    for path in tmp_path.glob("log.db*"):
+        path.unlink()
+    store.close()
+    assert "written again" in caplog.text
+    store = EmbeddedMetricStore(tmp_path)
+    assert len(steps_and_values(store, builder.run, "loss")) == 51
+    assert steps_and_values(store, other.run, "loss") == [(0, 1.0), (1, 2.0)]
+    log_on(store, builder)
+    store.close()
+    assert check_store(tmp_path).found == []
+
+
+def test_a_log_missing_at_the_start_is_not_begun_anew_beside_its_history(tmp_path: Path) -> None:
+    store, _, _ = a_packed_store(tmp_path)
+    store.close()
+    (tmp_path / "log.db").unlink()
+    with pytest.raises(DamageError, match=r"log\.db' is missing.*from a backup"):
+        EmbeddedMetricStore(tmp_path)
+    assert not (tmp_path / "log.db").exists()
 
 
 def test_a_run_whose_history_file_is_gone_can_be_deleted_and_others_are_packed_again(

@@ -1,10 +1,12 @@
 """The list of runs over HTTP: filters, orders, cursors, groups; and its index when killed."""
 
 import http.client
+import json
 import random
 import sqlite3
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -12,7 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from runlore.core.json import JsonObject
+from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
 from runlore.sdk.api import Api
 from runlore.store.embedded.runs import EmbeddedRunStore
@@ -84,19 +86,46 @@ def test_runs_are_filtered_and_sorted(
     assert found(server, filter=where, sort=sort) == list(expected)
 
 
+def within(op: str, levels: int, inner: str = "config.either") -> str:
+    return f"({inner} {op} " * levels + inner + ")" * levels
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        " + ".join(["config.either"] * 65) + " < 1",
+        " / ".join(["points"] * 65) + " < 1",
+        within("/", 16) + " < " + within("-", 16),
+        "-" * 16 + "config.either < 1",
+        "NOT (" * 8 + "config.either IN (1, 'a')" + ")" * 8,
+        "(points = 1 OR (name = 'x' AND " * 4 + within("/", 8) + " = 3" + "))" * 4,
+    ],
+)
+def test_what_may_be_asked_at_most_is_answered(server: ServerProcess, where: str) -> None:
+    assert ask(server, "runs", filter=where, sort="config.either")["status"] == 200
+
+
+def a_cursor(place: JsonValue) -> str:
+    return urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("query", "at", "told"),
     [
         ({"filter": "config.lrr < 1"}, 0, "no column config.lrr; did you mean config.lr?"),
         ({"filter": "config.lr <"}, 11, "got the end"),
         ({"filter": "config.lr = '0.1'"}, 12, "holds numbers"),
-        ({"filter": "(" * 4000}, 32, "nested 32 deep"),
+        ({"filter": "(" * 4000}, 16, "nested 16 deep"),
         ({"filter": "config.lr IN (" + "1," * 2000 + "1)"}, 2014, "1000 values"),
         ({"filter": "name REGEXP '('"}, None, "no regular expression"),
+        ({"sort": ",".join(["name"] * 4000)}, 160, "32 columns"),
+        ({"search": "a" * 50_000}, None, "1024 characters"),
         ({"sort": "tags"}, 0, "nothing can be sorted"),
         ({"sort": "name", "cursor": "12"}, None, "same order"),
         ({"sort": "name", "cursor": "?"}, None, "cursor must be"),
         ({"sort": "name", "cursor": "bm8"}, None, "cursor must be"),
+        ({"sort": "name", "cursor": a_cursor([[[0, 0, ""]], 2**70])}, None, "cursor must be"),
+        ({"sort": "name", "cursor": a_cursor([[[-(2**70), 0, ""]], 1])}, None, "cursor must be"),
     ],
 )
 def test_what_cannot_be_asked_is_told(

@@ -1,5 +1,6 @@
 """What people send who mean no good, and what happens to the server meanwhile."""
 
+import http.client
 import resource
 import shutil
 import socket
@@ -31,9 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-def a_spool(run: str) -> SpoolBuilder:
+def a_spool(run: str, *, steps: int = 1) -> SpoolBuilder:
     builder = SpoolBuilder(RunRef("local", "attacked", run))
-    builder.log({"loss": 0.5}, step=0)
+    for step in range(steps):
+        builder.log({"loss": 0.5}, step=step)
     return builder
 
 
@@ -107,6 +109,20 @@ def test_head_is_answered_as_get_without_the_body(server: ServerProcess, path: s
     assert head.headers["content-length"] == got.headers["content-length"]
 
 
+@pytest.mark.parametrize("path", [f"{RUNS}/r1/export?format=csv", "/api/v1/live"])
+def test_head_of_what_is_made_while_it_is_sent_makes_nothing(
+    server: ServerProcess, path: str
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for _ in range(3):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 @pytest.mark.parametrize("path", ["/", "/api/v1/projects", "/api/nope", "/local/%00"])
 def test_browsers_are_told_to_believe_every_content_type(server: ServerProcess, path: str) -> None:
     assert server.get(path).headers["x-content-type-options"] == "nosniff"
@@ -166,6 +182,40 @@ def test_nothing_is_acknowledged_once_the_folder_is_removed(tmp_path: Path) -> N
         shutil.rmtree(tmp_path / "server")
         assert "was removed" in detail_of(server.send_spool(a_spool("r2")), 503)
         server.stop()
+
+
+@pytest.mark.parametrize("name", ["history/log.db", "catalog.db"])
+def test_nothing_is_acknowledged_once_a_file_is_replaced_and_nothing_was_lost(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "server"
+    with ServerProcess(tmp_path) as server:
+        assert server.send_spool(a_spool("r1")).status == 200
+        path = folder / name
+        path.rename(tmp_path / "aside")
+        (folder / name).write_bytes(b"of somebody else")
+        for run in ("r1", "r2"):
+            refused = detail_of(server.send_spool(a_spool(run, steps=5)), 503)
+            assert path.name in refused
+            assert "put the file back" in refused
+        path.unlink()
+        assert "put the file back" in detail_of(server.send_spool(a_spool("r1", steps=5)), 503)
+        server.stop()
+        (tmp_path / "aside").unlink()
+        assert path.exists()
+        server.start()
+        assert server.send_spool(a_spool("r1", steps=5)).status == 200
+        rows = server.get("/api/v1/projects/local/attacked/runs/r1/history").json["rows"]
+        assert len(cast(list[object], rows)) == 5
+
+
+def test_a_folder_without_its_catalog_is_not_begun_anew(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        assert server.send_spool(a_spool("r1")).status == 200
+    (tmp_path / "server" / "catalog.db").unlink()
+    code, said = ServerProcess(tmp_path).refuse()
+    assert (code, "catalog.db' is missing" in said, "from a backup" in said) == (1, True, True)
+    assert not (tmp_path / "server" / "catalog.db").exists()
 
 
 def test_an_empty_key_file_admits_nobody(tmp_path: Path) -> None:

@@ -76,6 +76,23 @@ def test_no_pattern_is_more_than_a_wrong_request(server: ServerProcess, pattern:
     assert server.get("/healthz").status == 200
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [r"(a+)+$", r"(a|a)*b", r"(.*a){20}$", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"(?:a?){64}a{64}!"],
+)
+def test_nested_repeats_meet_long_keys_without_keeping_the_server_busy(
+    server: ServerProcess, pattern: str
+) -> None:
+    builder = SpoolBuilder(RunRef("local", "digits", "long"), "w-long")
+    builder.log({"a" * length + "-": 1.0 for length in range(900, 1000)}, step=0)
+    assert server.send_spool(builder).status == 200
+    answer = ask(server, runs=["long"], keys_matching=pattern)
+    assert answer.status in (200, 400), answer
+    if answer.status == 400:
+        assert "use a simpler one" in refused(answer)
+    assert server.get("/healthz").status == 200
+
+
 def test_groups_come_binary_and_as_json_with_the_same_numbers(server: ServerProcess) -> None:
     body: JsonObject = {
         "runs": ["r2"],
@@ -152,7 +169,13 @@ def test_too_much_at_once_is_refused_before_anything_is_read(server: ServerProce
     assert "2 to 10000" in refused(ask(server, runs=["r0"], keys=["val/loss"], buckets=1))
     runs: list[JsonValue] = [f"x{n}" for n in range(5000)]
     groups: JsonValue = [{"name": str(n), "runs": runs} for n in range(5)]
-    for body in ({"runs": runs, "keys": runs[:5]}, {"groups": groups, "keys": ["val/loss"]}):
+    empty: JsonValue = [{"name": str(n), "runs": []} for n in range(5000)]
+    for body in (
+        {"runs": runs, "keys": runs[:5]},
+        {"groups": groups, "keys": ["val/loss"]},
+        {"groups": empty, "keys": runs[:5]},
+        {"keys": [f"k{n}" for n in range(20_001)]},
+    ):
         assert "more than one answer" in refused(ask(server, **cast(JsonObject, body)))
 
 

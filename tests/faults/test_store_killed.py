@@ -1,4 +1,4 @@
-"""The metric store killed while it appends, packs, raises towers, rewinds and deletes."""
+"""The metric store killed while it appends, packs, raises towers, rewinds, forks and deletes."""
 
 import functools
 import pickle
@@ -15,7 +15,7 @@ import pytest
 
 from runlore.core.axis import STEP, Axis
 from runlore.core.metric import Value
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_check import check_store
 from runlore.store.embedded.metrics_sizes import Sizes
@@ -38,6 +38,7 @@ KEYS = ("a", "b", "c", "note")
 CHILD = """
 import pickle, sys, threading
 from pathlib import Path
+from runlore.core.run import Fork
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 
 folder, sizes, calls = pickle.loads(sys.stdin.buffer.read())
@@ -48,12 +49,14 @@ def settle():
         store.settle()
 
 threading.Thread(target=settle, daemon=True).start()
-for number, (what, run, step, pieces) in enumerate(calls):
+for number, (what, run, step, pieces, parent) in enumerate(calls):
     if what == "append":
         wrong = [answer for answer in store.append(pieces) if isinstance(answer, Exception)]
         assert not wrong, wrong
     elif what == "rewind":
         store.rewind(run, step)
+    elif what == "fork":
+        store.fork(run, Fork(run=parent, step=step))
     else:
         store.delete(run)
     print(number, flush=True)
@@ -63,10 +66,11 @@ for number, (what, run, step, pieces) in enumerate(calls):
 class Call(NamedTuple):
     """One call of a store."""
 
-    what: Literal["append", "rewind", "delete"]
+    what: Literal["append", "rewind", "fork", "delete"]
     run: RunRef
     step: int = 0
     pieces: Sequence[SpoolPiece] = ()
+    parent: str = ""
 
 
 def apply(store: MetricStore, call: Call) -> None:
@@ -74,6 +78,8 @@ def apply(store: MetricStore, call: Call) -> None:
         store.append(call.pieces)
     elif call.what == "rewind":
         store.rewind(call.run, call.step)
+    elif call.what == "fork":
+        store.fork(call.run, Fork(run=call.parent, step=call.step))
     else:
         store.delete(call.run)
 
@@ -99,7 +105,7 @@ def a_writer(run: RunRef, name: str, rng: random.Random, began: int) -> SpoolBui
 
 @functools.cache
 def a_program(turn: int, seed: int) -> tuple[Call, ...]:
-    """Draw the calls of one turn: four writers of two runs, rewinds, and deletions at the end."""
+    """Draw the calls of one turn: four writers of a run and its fork, rewinds, deletions."""
     rng = random.Random(seed * 10_000 + turn)
     runs = [a_run(f"run-{turn}-{number}") for number in range(2)]
     writers = [
@@ -123,6 +129,8 @@ def a_program(turn: int, seed: int) -> tuple[Call, ...]:
             calls.append(Call("append", runs[0], pieces=pieces))
         if rng.random() < 0.1:
             calls.append(Call("rewind", rng.choice(runs), step=rng.randrange(60)))
+    fork = Call("fork", runs[0], step=rng.randrange(-10, 90), parent=runs[1].run_id)
+    calls.insert(rng.randrange(len(calls)), fork)
     calls.append(Call("delete", runs[0]))
     if turn > 0:
         calls.insert(rng.randrange(len(calls)), Call("delete", a_run(f"run-{turn - 1}-1")))
@@ -164,7 +172,7 @@ def kill_many_times(folder: Path, turns: int, seed: int) -> None:
             store.close()
         seen |= {call.what for call in calls[: done + 1]}
     assert looked > 0
-    assert seen == {"append", "rewind", "delete"}
+    assert seen == {"append", "rewind", "fork", "delete"}
 
 
 def killed_after(folder: Path, calls: Sequence[Call], rng: random.Random) -> int:

@@ -1,6 +1,7 @@
 """Checks an expression against the columns of its table: names, types, times."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
@@ -93,6 +94,12 @@ def check_column(column: Column, columns: Columns) -> Column:
     return found
 
 
+def spellings(column: Column) -> tuple[Column, ...]:
+    """Return the columns that may be meant by one, the likeliest first."""
+    with_slashes = Column(source=column.source, key=column.key.replace(".", "/"), at=column.at)
+    return (column, with_slashes)
+
+
 def _compare(node: Compare, columns: Columns) -> Condition:
     left, left_kind = _operand(node.left, columns)
     right, right_kind = _operand(node.right, columns)
@@ -141,14 +148,23 @@ def _number(node: Operand, columns: Columns) -> Operand:
 
 
 def _column(column: Column, columns: Columns) -> tuple[Column, ColumnType]:
-    with_slashes = Column(source=column.source, key=column.key.replace(".", "/"), at=column.at)
-    for one in (column, with_slashes):
+    for one in spellings(column):
         kind = columns.type_of(one)
         if kind is not None:
             return one, kind
-    near = get_close_matches(str(column), islice(columns.names(), _COMPARED_NAMES), n=1)
+    names = list(islice(columns.names(), _COMPARED_NAMES))
+    near = get_close_matches(str(column), names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
+    if cut := _cut_short(column, names):
+        hint = f"; names with other characters stand in double quotes, as in {cut}"
     raise ExpressionError(f"no column {column}{hint}", at=column.at)
+
+
+def _cut_short(column: Column, names: Sequence[str]) -> str | None:
+    """Find a name that this one begins: `summary.val/acc` is read as a division."""
+    begin = str(Column(source=column.source, key=column.key + "/")).removesuffix('/"')
+    others = (name for name in names if name.startswith(begin))
+    return next((one for one in others if re.match(r"[^\w.\"]", one[len(begin) :])), None)
 
 
 def _literal(literal: Literal, kind: ColumnType, beside: Operand) -> Literal:

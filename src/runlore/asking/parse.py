@@ -25,11 +25,12 @@ from runlore.core.expression import (
 from runlore.errors import ExpressionError
 
 MAX_TEXT = 32_768
-MAX_DEPTH = 32
+MAX_DEPTH = 16
 MAX_CONDITIONS = 256
 MAX_ARITHMETIC = 64
 MAX_VALUES = 1000
 MAX_PATTERN = 512
+MAX_COLUMNS = 32
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -76,6 +77,7 @@ def parse_sort(text: str) -> tuple[SortKey, ...]:
     while not keys or parser.takes(","):
         is_falling = parser.takes("-")
         keys.append(SortKey(column=parser.column(), is_falling=is_falling))
+        _check_columns(len(keys), keys[-1].column)
     parser.expect_end("a comma or the end")
     return tuple(keys)
 
@@ -90,8 +92,14 @@ def parse_columns(text: str) -> tuple[Column, ...]:
     columns = [parser.column()]
     while parser.takes(","):
         columns.append(parser.column())
+        _check_columns(len(columns), columns[-1])
     parser.expect_end("a comma or the end")
     return tuple(columns)
+
+
+def _check_columns(count: int, last: Column) -> None:
+    if count > MAX_COLUMNS:
+        raise ExpressionError(f"one question may name {MAX_COLUMNS} columns here", at=last.at)
 
 
 class _Parser:
@@ -317,6 +325,8 @@ class _Parser:
         hint = ""
         if token.kind == "quoted":
             hint = "; texts stand in single quotes, names in double quotes"
+        elif token.text in ("/", "-"):
+            hint = '; names with other characters stand in double quotes, as in summary."val/acc"'
         raise ExpressionError(f"expected {expected}, got {token}{hint}", at=token.at)
 
 

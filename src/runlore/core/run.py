@@ -43,6 +43,13 @@ class RunRef(NamedTuple):
         return f"{self.owner}/{self.project}/{self.run_id}"
 
 
+class Fork(NamedTuple):
+    """Where a run was forked off: it inherits what `run`, of its project, has up to `step`."""
+
+    run: str
+    step: int
+
+
 def run_ref(owner: str, project: str, run_id: str) -> RunRef:
     """Address a run, after checking the three names.
 

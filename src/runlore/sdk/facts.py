@@ -4,14 +4,15 @@ import time
 from typing import Literal, NamedTuple
 
 from runlore.core.json import JsonObject
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.settings import Settings
 
 
 class Origin(NamedTuple):
     """Where a run goes and which part of it this process is.
 
-    In a child, `program` is the id of the main writer, whose process called `init`.
+    In a child, `program` is the id of the main writer, whose process called `init`. `fork` tells
+    where the run was forked off another one.
     """
 
     ref: RunRef
@@ -20,6 +21,7 @@ class Origin(NamedTuple):
     role: Literal["main", "child"]
     is_resumed: bool
     program: str = ""
+    fork: Fork | None = None
 
 
 class Facts:

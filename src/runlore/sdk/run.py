@@ -435,6 +435,8 @@ def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
         "resumed": origin.is_resumed,
         "program": origin.program or writer,
     }
+    if origin.fork is not None:
+        header["fork"] = {"run": origin.fork.run, "step": origin.fork.step}
     return target, header
 
 

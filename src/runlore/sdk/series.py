@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 
 from runlore.core.json import JsonObject
@@ -57,7 +58,7 @@ class OneSeries(Mapping[str, Sequence[float]]):
     def raw(self, name: str) -> bytes:
         """Return a column as bytes."""
         if name not in self._names:
-            raise KeyError(name)
+            raise KeyError(f"no column {name!r}; there are {', '.join(self._names)}")
         begin = 8 * self._rows * self._names.index(name)
         return bytes(self._data[begin : begin + 8 * self._rows])
 
@@ -69,8 +70,16 @@ class SeriesTable(Mapping[tuple[str, str], OneSeries]):
         self._series = {(one.run, one.key): one for one in series}
         self._names = list(names)
 
+    def __repr__(self) -> str:
+        """Show what it holds, and how to take it."""
+        shown = ", ".join(map(str, islice(self._series, 3)))
+        more = ", …" if len(self._series) > 3 else ""
+        return f"<{len(self._series)} series by (run, key): {shown}{more}>"
+
     def __getitem__(self, place: tuple[str, str]) -> OneSeries:
         """Return the series of a run and key."""
+        if place not in self._series:
+            raise KeyError(f"no series {place!r}; they are found by (run, key): {self!r}")
         return self._series[place]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from runlore.core.json import JsonObject
 from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
 from runlore.core.text import printable
 from runlore.errors import UsageError
-from runlore.sdk import foreign, logins, names, resume, terminal, tree
+from runlore.sdk import foreign, forks, logins, names, resume, terminal, tree
 from runlore.sdk.documents import Config, Summary, fields_of
 from runlore.sdk.facts import Origin
 from runlore.sdk.goals import Definition
@@ -77,6 +77,7 @@ def init(  # noqa: PLR0913
     settings: Mapping[str, object] | None = None,
     dir: str | os.PathLike[str] | None = None,
     reinit: Reinit = None,
+    fork_from: str | None = None,
     **unknown: object,
 ) -> Run:
     """Begin a run, and make it the current one.
@@ -103,6 +104,8 @@ def init(  # noqa: PLR0913
         reinit: what to do while another run is not finished: "finish_previous" (True),
             "return_previous" (False) or "create_new"; None finishes it in a notebook and
             returns it elsewhere.
+        fork_from: "k3f9x2ab?_step=100" inherits the history of that run of the project up to
+            and with that step; the first step of this run is the next one.
         **unknown: arguments that wandb knows and Runlore does not; each is named once and
             otherwise ignored.
 
@@ -120,6 +123,7 @@ def init(  # noqa: PLR0913
     if not isinstance(dir, str | os.PathLike | None):
         raise UsageError(f"dir must be the path of a folder, got {described(dir)}")
     found = _settings(settings, mode=mode, home=None if dir is None else os.fspath(dir))
+    fork = forks.fork_point(fork_from, id=id, resume=resume)
     ref = run_ref(
         owner or entity or DEFAULT_OWNER,
         project or found.project,
@@ -130,23 +134,26 @@ def init(  # noqa: PLR0913
         return earlier
     if found.mode == "disabled":
         return _disabled(
-            Origin(ref, found, name or "disabled", "main", False), config, tags, notes
+            Origin(ref, found, name or "disabled", "main", False, fork=fork), config, tags, notes
         )
     told = _told(tags, notes, group, job_type)
     fields = {} if config is None else fields_of(config, "config")
     if name is not None:
         told["name"] = checked_text(name, "name")
     is_asked = id is not None or resume not in (None, False)
-    known = _Past(None, 0)
-    if is_asked:
-        known = _past(found, ref, resume)
+    known = _past(found, ref, resume) if is_asked else _Past(None, 0)
+    step = known.step
+    if fork is not None:
+        if known.run:
+            forks.check_known(ref, fork, known.run)
+        step = max(step, fork.step + 1)
     if name is None and not is_asked:
         told["name"] = name = names.run_name()
     shown = name or known.name or ref.run_id
     is_resumed = is_asked and (
         resume in ("allow", "auto", "must", True) or (known.state not in (None, "running"))
     )
-    run = Run(Origin(ref, found, shown, "main", is_resumed), step=known.step)
+    run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
     run.config.restore(known.config)
     run._told.update(known.told)
     _hook()
@@ -296,7 +303,7 @@ def _disabled(
     origin: Origin, config: object, tags: Sequence[str] | str | None, notes: str | None
 ) -> Run:
     """Begin a run that stays in memory; nothing is hooked, for nothing is to be ended."""
-    run = Run(origin)
+    run = Run(origin, step=0 if origin.fork is None else origin.fork.step + 1)
     if config is not None:
         run.config.update(config)
     # Whatever is no text here is no reason to stop a program that keeps nothing.
@@ -311,7 +318,7 @@ class _Past:
     """What is known of a run before this process: from the server, else from this machine."""
 
     def __init__(self, run: JsonObject | None, step: int) -> None:
-        found = run or {}
+        self.run = found = run or {}
         name, state, config = found.get("name"), found.get("state"), found.get("config")
         self.step = step
         self.name = name if isinstance(name, str) else None

@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    HTTPDisconnectEvent,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 
 from runlore.server.page import SECURITY, login_page
 from runlore.server.problems import MEDIA_TYPE, problem
@@ -56,9 +64,10 @@ class Guard:
         refusal = refusal or self._key_refusal(scope, headers)
         if refusal is None:
             if scope["method"] == HttpMethod.HEAD:
-                # Answered as GET would be; the server in front of us leaves the body out.
                 scope = {**scope, "method": HttpMethod.GET}
-            await self._app(scope, receive, _unsniffed(send))
+                await _answer_head(self._app, scope, _unsniffed(send))
+            else:
+                await self._app(scope, receive, _unsniffed(send))
             return
         status, detail = refusal
         wants_page = "text/html" in headers.get(b"accept", "")
@@ -183,6 +192,20 @@ def _given_keys(headers: dict[bytes, str]) -> list[str]:
         if name == COOKIE:
             keys.append(value)
     return keys
+
+
+async def _answer_head(app: ASGIApp, scope: HTTPScope, send: Send) -> None:
+    """Answer as GET would be, without the body; a stream is ended before it is made."""
+
+    async def gone() -> HTTPDisconnectEvent:
+        return {"type": "http.disconnect"}
+
+    async def headers_alone(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+
+    await app(scope, gone, headers_alone)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _unsniffed(send: Send) -> Send:

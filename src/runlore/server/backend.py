@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runlore.errors import ConflictError, UnavailableError, UsageError
+from runlore.errors import ConflictError, DamageError, UnavailableError, UsageError
 from runlore.server.live import LiveBus
 from runlore.services.ingest import Ingest
 from runlore.services.runs import Runs
@@ -57,6 +57,7 @@ def open_folder(folder: Path) -> Backend:
             "another folder with --data"
         ) from error
     try:
+        _check_whole(folder)
         catalog = EmbeddedRunStore(folder / "catalog.db")
         metrics = EmbeddedMetricStore(folder / "history")
         return open_backend(metrics, catalog, lock=lock)
@@ -83,6 +84,17 @@ def _useless(folder: Path, error: OSError) -> UsageError:
         f"cannot use the data folder {str(folder)!r}: {error.strerror or error}; "
         "mend that or choose another with --data"
     )
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse history without a catalog: all runs would seem to be gone."""
+    if (folder / "history" / "log.db").is_file() and not (folder / "catalog.db").exists():
+        raise DamageError(
+            f"{str(folder / 'catalog.db')!r} is missing, and with it names, configs and states of "
+            f"all runs in {str(folder / 'history')!r}; put it back from a backup, or move that "
+            "folder away to begin anew",
+            offset=0,
+        )
 
 
 def _check_present(lock: int | None) -> None:

@@ -64,6 +64,13 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool = False
 
 
+class Fork(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run was forked off: it inherits what `run` has up to `step`."""
+
+    run: str
+    step: int
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run. `writers` counts the processes that logged to it, `gaps` the points they lost."""
 
@@ -91,6 +98,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     points: int
     gaps: int
     last_step: int | None
+    fork: Fork | None
     definitions: list[Definition]
 
 
@@ -295,6 +303,7 @@ def a_run(view: RunView) -> Run:
         points=record.points,
         gaps=record.gaps,
         last_step=view.last_step,
+        fork=None if record.fork is None else Fork(run=record.fork.run, step=record.fork.step),
         definitions=[_definition(definition) for definition in record.definitions],
     )
 

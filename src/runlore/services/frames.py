@@ -3,10 +3,11 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.run import RunRef
+from runlore.core.metric import MAX_STEP
+from runlore.core.run import Fork, RunRef, checked_name
 from runlore.errors import DamageError, UsageError
 from runlore.store.runs import EndKind, RunRecord, WriterRecord
 from runlore.wire import spool
@@ -163,7 +164,8 @@ def _apply(
             if 0 < started_ns < created_ns:
                 created_ns = started_ns
             host = record.host or _text(content.get("host"))
-            record = replace(record, created_ns=created_ns, host=host)
+            fork = record.fork or fork_of(record.ref, content)
+            record = replace(record, created_ns=created_ns, host=host, fork=fork)
         case spool.RUN:
             record = _named(record, content)
         case spool.CONFIG:
@@ -188,6 +190,25 @@ def _apply(
                 signal=_int(content.get("signal"), 0) or None,
             )
     return record, writer
+
+
+def fork_of(run: RunRef, header: JsonObject) -> Fork | None:
+    """Tell where a run was forked off by the header of one of its writers; None if it was not.
+
+    What is no fork is left out: what the writer logs counts all the same.
+    """
+    content = header.get("fork")
+    if not isinstance(content, dict):
+        return None
+    parent, step = content.get("run"), content.get("step")
+    try:
+        checked_name(parent, "run id")
+    except UsageError:
+        return None
+    is_step = isinstance(step, int) and not isinstance(step, bool) and abs(step) <= MAX_STEP
+    if not is_step or parent == run.run_id:
+        return None
+    return Fork(str(parent), cast(int, step))
 
 
 def _named(record: RunRecord, content: JsonObject) -> RunRecord:

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,10 +20,11 @@ from runlore.errors import (
     RunloreError,
     UnavailableError,
 )
-from runlore.services.frames import CheckedPiece, fold, settle
+from runlore.services.frames import CheckedPiece, fold, fork_of, settle
 from runlore.services.noting import Noting
-from runlore.store.metrics import MetricStore, SpoolPiece, Stored
+from runlore.store.metrics import MetricStore, SpoolPiece, Stored, check_no_forks
 from runlore.store.runs import RunRecord, RunStore, WriterRecord
+from runlore.wire import spool
 
 _log = logging.getLogger(__name__)
 
@@ -109,11 +110,13 @@ class Ingest:
         self._touch_lock = threading.Lock()
         self._touched: dict[RunRef, dict[str, _Touch]] = {}
         self._unsettled: dict[RunRef, int] = {}
+        # How often the history that a fork inherits has grown.
+        self._inherited: dict[RunRef, int] = {}
         # Runs that a crash left unsettled: the catalog's counts may be behind the metric store's.
         # Counted a few at a time, so that a start takes as long for many as for none.
         self._uncounted = dict.fromkeys(runs.unsettled())
         self._noting = Noting(runs, metrics)
-        self._noting.touch(self._uncounted)
+        self._noting.touch(self._with_forks(self._uncounted))
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="runlore-commit", daemon=True)
         self._thread.start()
@@ -145,15 +148,21 @@ class Ingest:
             touches = dict(self._touched.get(record.ref, ()))
         return _touch(record, touches) if touches else record
 
+    def inherited(self, run: RunRef) -> int:
+        """Count how often what a run inherits has grown."""
+        return self._inherited.get(run, 0)
+
     def delete(self, run: RunRef) -> int:
         """Delete a run for good, and return the bytes freed.
 
         Raises:
+            ConflictError: forks inherit its history.
             NotFoundError: there is no such run.
             DeletedError: there was.
         """
         with self._stores_lock:
             record = self._runs.get(run)
+            check_no_forks(run, self._metrics.forks(run))
             self._runs.delete(run)
             freed = self._metrics.delete(run)
             for writer in record.writers:
@@ -162,6 +171,7 @@ class Ingest:
                 self._touched.pop(run, None)
                 self._unsettled.pop(run, None)
             self._uncounted.pop(run, None)
+            self._inherited.pop(run, None)
             self._noting.forget(run)
         self._tell([Change(run, "deleted")])
         return freed
@@ -261,6 +271,7 @@ class Ingest:
                 expected[writer] = piece.end
                 accepted[index] = piece
         told = self._tell_catalog(list(accepted.values()), now_ns)
+        self._fork(accepted.values())
         answers = self._metrics.append(
             [
                 SpoolPiece(run=p.run, writer=p.writer, offset=p.offset, data=p.data)
@@ -276,7 +287,11 @@ class Ingest:
                     next=stored.next, points=stored.points, error=piece.damage
                 )
         changes = [Change(run, "run") for run in told]
-        changes += dict.fromkeys(Change(piece.run, "points") for piece in accepted.values())
+        grown = dict.fromkeys(piece.run for piece in accepted.values())
+        forks = self._with_forks(grown) - grown.keys() if grown else set()
+        for fork in forks:
+            self._inherited[fork] = self.inherited(fork) + 1
+        changes += [Change(run, "points") for run in (*grown, *forks)]
         return [receipts[index] for index in range(len(pieces))], changes
 
     def _known(self, run: RunRef, writer: str) -> Stored:
@@ -327,6 +342,36 @@ class Ingest:
             self._change({run: partial(_fold_all, run, by_run[run], now_ns) for run in by_run})
             self._unsettled.update(dict.fromkeys(by_run, now_ns))
         return list(by_run)
+
+    def _fork(self, pieces: Iterable[CheckedPiece]) -> None:
+        """Let the metric store know the forks of which the headers of pieces tell.
+
+        What is told after a run became the fork of another, or of itself, does not count, but
+        the points are kept: the program that logged them cannot do so again.
+        """
+        for piece in pieces:
+            header = piece.told[0] if piece.told else None
+            if header is None or header.kind != spool.HEADER or "fork" not in header.content:
+                continue
+            record, named = self._runs.get(piece.run), fork_of(piece.run, header.content)
+            if named is None or record.fork is None or record.fork != named:
+                _log.warning(
+                    "writer %s of run %s says that it is a fork of %.200r, the run is a fork of "
+                    "%s; its points are kept",
+                    *(piece.writer, piece.run, header.content["fork"], record.fork or "none"),
+                )
+            if record.fork is None:
+                continue
+            try:
+                self._metrics.fork(piece.run, record.fork)
+            except ConflictError as error:
+                _log.warning("%s; its points are kept", error)
+                self._runs.change({piece.run: partial(_without_fork, piece.run)})
+
+    def _with_forks(self, runs: Iterable[RunRef]) -> set[RunRef]:
+        """Return runs and those that inherit from them."""
+        known = set(runs)
+        return known.union(*(self._metrics.forks(run) for run in known))
 
     def _taken(self, piece: CheckedPiece, answer: Stored | Exception, now_ns: int) -> Receipt:
         """Note what the metric store answered to a piece."""
@@ -447,6 +492,10 @@ def _fold_all(
 
 def _settled(run: RunRef, is_unsettled: bool, found: RunRecord | None) -> RunRecord:
     return replace(_present(run, found), unsettled=is_unsettled)
+
+
+def _without_fork(run: RunRef, found: RunRecord | None) -> RunRecord:
+    return replace(_present(run, found), fork=None)
 
 
 def _recounted(points: dict[str, int], record: RunRecord) -> RunRecord:

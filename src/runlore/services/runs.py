@@ -3,12 +3,12 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from runlore.asking.check import check_column, check_condition
+from runlore.asking.check import check_column, check_condition, spellings
 from runlore.asking.parse import parse_columns, parse_filter, parse_sort
-from runlore.core.expression import Column, ColumnType, Condition, SortKey
+from runlore.core.expression import Column, ColumnType, Condition, SortKey, columns_of
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Kind, Value, bounded_step
 from runlore.core.run import RunRef, RunState
@@ -38,6 +38,7 @@ PAGE_TEXT = 8 * 1024 * 1024
 _REMEMBERED = 20_000
 _REMEMBERED_TEXT = 16 * 1024
 _VALUE_TEXT = 24
+_LONGER = (str, dict, list)
 _SOURCES = {"config": "config", "summary": "summary", "min": "summary", "max": "summary"}
 
 
@@ -141,9 +142,11 @@ class Runs:
             ExpressionError: the filter or the order cannot be read or names what is not there.
             UsageError: a regular expression is wrong or takes too long.
         """
-        columns = self._list_columns(owner, project)
         order = parse_sort(sort) if sort.strip() else ()
-        now_ns, condition = time.time_ns(), _condition(where, columns)
+        parsed = parse_filter(where) if where.strip() else None
+        columns = self._list_columns(owner, project, parsed, [key.column for key in order])
+        now_ns = time.time_ns()
+        condition = None if parsed is None else check_condition(parsed, columns)
         keys = [
             SortKey(column=check_column(key.column, columns), is_falling=key.is_falling)
             for key in order
@@ -182,13 +185,15 @@ class Runs:
             ExpressionError: a column or the filter cannot be read or names what is not there.
             UsageError: a regular expression is wrong or takes too long.
         """
-        columns = self._list_columns(owner, project)
+        asked = parse_columns(by)
+        parsed = parse_filter(where) if where.strip() else None
+        columns = self._list_columns(owner, project, parsed, asked)
         return self._runs.groups(
             owner,
             project,
             now_ns=time.time_ns(),
-            by=[check_column(column, columns) for column in parse_columns(by)],
-            where=_condition(where, columns),
+            by=[check_column(column, columns) for column in asked],
+            where=None if parsed is None else check_condition(parsed, columns),
             limit=limit,
         )
 
@@ -232,10 +237,7 @@ class Runs:
 
     def project_keys(self, owner: str, project: str) -> list[ProjectKey]:
         """Return the metrics of a project, by name."""
-        counts: dict[tuple[str, Kind], int] = {}
-        for record in self._all(owner, project):
-            for key in self._keys_of(self._ingest.overlay(record)):
-                counts[(key.key, key.kind)] = counts.get((key.key, key.kind), 0) + 1
+        counts = self._metrics.key_counts(self._runs.refs(owner, project))
         return [
             ProjectKey(key=key, kind=kind, runs=runs)
             for (key, kind), runs in sorted(counts.items())
@@ -274,19 +276,11 @@ class Runs:
             text += sum(map(_row_length, row.values.items()))
         return Rows(rows=rows, next=None)
 
-    def _list_columns(self, owner: str, project: str) -> "ListColumns":
-        return ListColumns(lambda only: self._runs.columns(owner, project, only=only))
-
-    def _all(self, owner: str, project: str) -> Iterator[RunRecord]:
-        after: Place | None = None
-        while True:
-            page = self._runs.page(
-                owner, project, now_ns=time.time_ns(), limit=MAX_PAGE, after=after
-            )
-            yield from page.runs
-            if page.next is None:
-                return
-            after = page.next
+    def _list_columns(
+        self, owner: str, project: str, where: Condition | None, more: Sequence[Column]
+    ) -> "ListColumns":
+        named = [*more, *([] if where is None else columns_of(where))]
+        return ListColumns(lambda only: self._runs.columns(owner, project, only=only), named)
 
     def _views(self, stored: Sequence[RunRecord]) -> list[RunView]:
         # A run is settled once its summary is noted; others are asked of the metric store.
@@ -326,6 +320,7 @@ class Runs:
         """Return a run's keys, remembered as long as nothing has come for it."""
         version = (
             record.number,
+            self._ingest.inherited(record.ref),
             tuple(
                 (name, writer.heard_ns, writer.points) for name, writer in record.writers.items()
             ),
@@ -347,25 +342,30 @@ class Runs:
 
 
 class ListColumns:
-    """The columns of a project's list of runs, looked up as they are asked for."""
+    """The columns of a project's list of runs."""
 
-    def __init__(self, read: Callable[[Collection[Column] | None], Sequence[RunColumn]]) -> None:
-        """`read` returns the columns named, or all."""
+    def __init__(
+        self,
+        read: Callable[[Collection[Column] | None], Sequence[RunColumn]],
+        named: Iterable[Column],
+    ) -> None:
+        """Look up the columns that are named; `read` returns those it is given, or all."""
         self._read = read
+        indexed = [_indexed(one) for column in named for one in spellings(column)]
+        asked = [column for column in dict.fromkeys(indexed) if column is not None]
+        self._found = {(one.source, one.key): one for one in read(asked)} if asked else {}
 
     def type_of(self, column: Column) -> ColumnType | None:
-        """Tell what a column holds, None for one that is not there."""
+        """Tell what one of the columns named holds, None for one that is not there."""
         if not column.source:
             return FIELDS.get(column.key)
-        if column.source not in _SOURCES:
+        found = self._found.get((_SOURCES.get(column.source, ""), column.key))
+        if found is None:
             return None
-        indexed = Column(source=_SOURCES[column.source], key=column.key)
-        for found in self._read([indexed]):
-            if column.source != indexed.source:
-                return "number"
-            has_numbers = found.numbers + found.bools > 0
-            return "mixed" if has_numbers and found.texts else "number" if has_numbers else "text"
-        return None
+        if column.source != found.source:
+            return "number"
+        has_numbers = found.numbers + found.bools > 0
+        return "mixed" if has_numbers and found.texts else "number" if has_numbers else "text"
 
     def names(self) -> Iterator[str]:
         """Name the columns as one would type them."""
@@ -375,8 +375,10 @@ class ListColumns:
                 yield str(Column(source=source, key=found.key))
 
 
-def _condition(text: str, columns: ListColumns) -> Condition | None:
-    return check_condition(parse_filter(text), columns) if text.strip() else None
+def _indexed(column: Column) -> Column | None:
+    """Return the column of the index that a column stands on, None for one of the list's own."""
+    source = _SOURCES.get(column.source)
+    return None if source is None else Column(source=source, key=column.key)
 
 
 def _length(value: JsonValue) -> int:
@@ -384,8 +386,14 @@ def _length(value: JsonValue) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(len(key) + _length(one) for key, one in value.items())
-    return sum(map(_length, value)) if isinstance(value, list) else _VALUE_TEXT
+        return sum(map(len, value)) + _lengths(value.values())
+    return _lengths(value) if isinstance(value, list) else _VALUE_TEXT
+
+
+def _lengths(values: Collection[JsonValue]) -> int:
+    # Most are numbers, and a page has ten thousands of them.
+    longer = [value for value in values if isinstance(value, _LONGER)]
+    return _VALUE_TEXT * (len(values) - len(longer)) + sum(map(_length, longer))
 
 
 def _row_length(cell: tuple[str, Value]) -> int:

@@ -1,6 +1,6 @@
 """Series for charts: what may be asked at once, and the columns that are sent."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from runlore.core.axis import STEP, Axis
@@ -80,7 +80,8 @@ def read_series(
         for group in asked.groups
     ]
     refs = list(dict.fromkeys([*own, *(ref for group in members for ref in group)]))
-    count = len(own) + sum(map(len, members))
+    # Also of none, so that neither groups nor keys are without a limit.
+    count = max(1, len(own) + sum(len(group) or 1 for group in members))
     keys = list(dict.fromkeys(asked.keys))
     _check_amount(count, len(keys), asked.buckets)
     if asked.keys_matching is not None:
@@ -118,10 +119,10 @@ def _check_amount(runs: int, keys: int, buckets: int) -> None:
         )
 
 
-def _matching(metrics: MetricStore, refs: Iterable[RunRef], pattern: str) -> list[str]:
+def _matching(metrics: MetricStore, refs: Sequence[RunRef], pattern: str) -> list[str]:
     """Return the keys with numbers in any of some runs that a pattern fits, by name."""
     fits = matcher(pattern, is_search=False)
-    known = {key.key for ref in refs for key in metrics.keys(ref) if key.kind != "string"}
+    known = {key for key, kind in metrics.key_counts(refs) if kind != "string"}
     return [key for key in sorted(known) if fits(key)]
 
 

@@ -1,6 +1,6 @@
 """The seam of metric history: what every store of points keeps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from runlore.core.axis import STEP, Axis
 from runlore.core.metric import Kind, Value
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
+from runlore.errors import ConflictError
+
+_NAMED_FORKS = 10
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -148,6 +151,17 @@ class Scan:
     close: Callable[[], None]
 
 
+def check_no_forks(run: RunRef, forks: Sequence[RunRef]) -> None:
+    """Raise ConflictError if other runs inherit from one that is to be deleted."""
+    if forks:
+        names = ", ".join(repr(fork.run_id) for fork in forks[-_NAMED_FORKS:][::-1])
+        more = len(forks) - _NAMED_FORKS
+        raise ConflictError(
+            f"run {run} cannot be deleted: forks inherit its history; delete these first, in "
+            f"this order: {names}" + (f" and {more} more" if more > 0 else "")
+        )
+
+
 class MetricStore(Protocol):
     """Points of all runs, readable as soon as `append` returns.
 
@@ -172,6 +186,15 @@ class MetricStore(Protocol):
             `boot` and both have it, else by wall time; equal is not before. Programs that
             overlap in time never supersede each other, nor do the writers of one. The order of
             arrival changes nothing.
+        Forks: a fork shows, beside its own points, those that its parent shows up to the step
+            where it was forked off, which may be inherited in their turn. Of a key that the
+            fork, or a run between, has itself, those at or behind its least step there are
+            superseded. A rewind of the fork leaves nothing inherited behind its step. The
+            parent's rewinds count that were stored when the fork was, and of its programs
+            those that had begun, by wall time, when the fork's first one began, and others
+            that supersede none of these: what happens to the parent later changes no fork. A
+            parent that is not there, or was deleted before, has no points. Rows of ancestors
+            stand before those of the fork at the same step.
         Reads are one snapshot: no piece is seen in part.
         Threads: any method may be called from any thread.
     """
@@ -191,6 +214,13 @@ class MetricStore(Protocol):
 
     def keys(self, run: RunRef) -> list[KeySummary]:
         """Summarise every key of a run, one entry per key and kind, sorted by key."""
+        ...
+
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, in which each key and kind was logged, superseded or not.
+
+        What is not there has none. Damage to points of a run does not keep it from the others.
+        """
         ...
 
     def series(
@@ -246,10 +276,26 @@ class MetricStore(Protocol):
         """
         ...
 
+    def fork(self, run: RunRef, fork: Fork) -> None:
+        """Let a run inherit from another one of its project, durably; twice is quiet.
+
+        Raises:
+            ConflictError: it is a fork of another run or step, or would inherit from itself.
+            DeletedError: the run was deleted.
+        """
+        ...
+
+    def forks(self, run: RunRef) -> list[RunRef]:
+        """Return the runs that inherit from a run, over others too, its own forks first."""
+        ...
+
     def delete(self, run: RunRef) -> int:
         """Delete a run's points for good and return the bytes freed; a tombstone stays.
 
         Deleting twice, or what never existed, is quiet. Later pieces get DeletedError.
+
+        Raises:
+            ConflictError: other runs inherit from it.
         """
         ...
 

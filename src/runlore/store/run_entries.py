@@ -73,6 +73,7 @@ def tag_entries(record: RunRecord) -> Entries:
 def field_entries(record: RunRecord) -> Entries:
     """Return what is set of the fields that are texts."""
     found: dict[str, str | None] = {name: getattr(record, name) for name in _FIELDS}
+    found["fork"] = None if record.fork is None else record.fork.run
     return {name: _entry(text) for name, text in found.items() if text}
 
 

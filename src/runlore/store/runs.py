@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from runlore.core.expression import Column, ColumnType, Condition, SortKey
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
-from runlore.core.run import RunRef, RunState
+from runlore.core.run import Fork, RunRef, RunState
 
 SILENCE_NS = 300 * 1_000_000_000
 """A run none of whose writers was heard of for this long has crashed."""
@@ -26,6 +26,7 @@ FIELDS: Mapping[str, ColumnType] = {
     "program": "text",
     "host": "text",
     "notes": "text",
+    "fork": "text",
 }
 """The columns of the list of runs that every run has. Beside them stand `config.<key>`,
 `summary.<key>`, and of metrics `min.<key>` and `max.<key>`."""
@@ -88,6 +89,7 @@ class RunRecord:
         end_state: how the run ended by its writers' own word, None where none has told.
         unsettled: counts may be behind what the metric store has; count again at start.
         summary: the keys that the user set by hand.
+        fork: where it was forked off another run, None if it was not.
     """
 
     ref: RunRef
@@ -112,6 +114,7 @@ class RunRecord:
     summary: JsonObject = field(default_factory=dict)
     definitions: tuple[JsonObject, ...] = ()
     writers: Mapping[str, WriterRecord] = field(default_factory=dict)
+    fork: Fork | None = None
 
     @property
     def points(self) -> int:
@@ -309,6 +312,10 @@ class RunStore(Protocol):
 
     def project(self, owner: str, name: str, *, now_ns: int) -> ProjectRecord:
         """Return a project, or raise NotFoundError."""
+        ...
+
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
         ...
 
     def unsettled(self) -> Sequence[RunRef]:

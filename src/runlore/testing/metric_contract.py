@@ -318,6 +318,30 @@ class ReadContract(StoreContract):
         values = [value for _, value in steps_and_values(store, a_run(), "loss")]
         assert [type(value) for value in values] == [float, bool, str, bool, float, str]
 
+    def test_keys_are_counted_by_the_runs_that_have_them(self, store: MetricStore) -> None:
+        both, one, other = (
+            SpoolBuilder(RunRef("local", project, name))
+            for project, name in (("digits", "both"), ("digits", "one"), ("cats", "other"))
+        )
+        both.log({"loss": 1.0}, step=0)
+        both.log({"loss": "diverged", "acc": 0.5}, step=1)
+        one.log({"loss": 2.0}, step=0)
+        other.log({"loss": 3.0, "a b": True}, step=0)
+        store.append([builder.piece() for builder in (both, one, other)])
+        asked = [both.run, one.run, other.run, one.run, RunRef("local", "digits", "none")]
+        assert store.key_counts(asked) == {
+            ("loss", "number"): 3,
+            ("loss", "string"): 1,
+            ("acc", "number"): 1,
+            ("a b", "bool"): 1,
+        }
+        store.delete(one.run)
+        assert store.key_counts([one.run, both.run]) == {
+            ("loss", "number"): 1,
+            ("loss", "string"): 1,
+            ("acc", "number"): 1,
+        }
+
     def test_a_summary_speaks_of_finite_numbers_and_of_the_greatest_step(
         self, store: MetricStore
     ) -> None:

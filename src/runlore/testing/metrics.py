@@ -3,7 +3,8 @@
 import math
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from runlore.core.axis import STEP, Axis
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value, kind_of
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.errors import ConflictError, DamageError, DeletedError, UsageError
 from runlore.store.metrics import (
     Floats,
@@ -26,6 +27,7 @@ from runlore.store.metrics import (
     SpoolPiece,
     Stored,
     XColumns,
+    check_no_forks,
 )
 from runlore.wire import spool
 
@@ -44,6 +46,8 @@ class _Point:
     row: int
     row_time_ns: int
     time_ns: int
+    depth: int = 0
+    """How many forks lie between its run and the one that shows it."""
 
 
 @dataclass(kw_only=True)
@@ -69,6 +73,9 @@ class _Program:
 class _Run:
     spools: dict[str, bytes] = field(default_factory=dict)
     rewinds: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+    fork: Fork | None = None
+    parent_rewinds: int = 0
+    """How many rewinds of its parent had come when it became a fork."""
 
 
 class ReferenceMetricStore:
@@ -98,6 +105,15 @@ class ReferenceMetricStore:
         for point in points:
             histories.setdefault((point.key, point.kind), []).append(point)
         return [_summary(history) for _, history in sorted(histories.items(), key=_first)]
+
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, that have each key and kind."""
+        with self._lock:
+            return Counter(
+                cell
+                for run in dict.fromkeys(runs)
+                for cell in {(point.key, point.kind) for point, _ in self._all(run)}
+            )
 
     def series(
         self,
@@ -133,11 +149,11 @@ class ReferenceMetricStore:
         stop: int | None = None,
     ) -> Iterator[HistoryRow]:
         """Yield merged rows."""
-        rows: dict[tuple[str, int], list[_Point]] = {}
+        rows: dict[tuple[int, str, int], list[_Point]] = {}
         with self._lock:
             for point in self._live(run):
                 if _in(point, start, stop) and (keys is None or point.key in keys):
-                    rows.setdefault((point.writer, point.row), []).append(point)
+                    rows.setdefault((point.depth, point.writer, point.row), []).append(point)
         return iter(
             [
                 HistoryRow(
@@ -152,21 +168,22 @@ class ReferenceMetricStore:
 
     def scan(self, run: RunRef, *, keys: Sequence[str] | None = None) -> Scan:
         """Return all points as columns, in one batch per row."""
-        rows: dict[tuple[int, str, int, bool], list[_Point]] = {}
+        rows: dict[tuple[int, int, str, int, bool], list[_Point]] = {}
         with self._lock:
             for point, is_live in self._all(run):
                 if keys is None or point.key in keys:
-                    place = (point.step, point.writer, point.offset, not is_live)
+                    depth, writer = point.depth, point.writer
+                    place = (point.step, depth, writer, point.offset, not is_live)
                     rows.setdefault(place, []).append(point)
-        writers = sorted({place[1] for place in rows})
+        writers = sorted({place[2] for place in rows})
         points = [point for of_row in rows.values() for point in of_row]
         # A frame's live points may stand behind its superseded ones.
-        spans = {place[:3]: number for number, place in enumerate(rows)}
-        ordered = sorted(rows, key=lambda place: (spans[place[:3]], place[3]))
+        spans = {place[:4]: number for number, place in enumerate(rows)}
+        ordered = sorted(rows, key=lambda place: (spans[place[:4]], place[4]))
         return Scan(
             cells=sorted({(point.key, point.kind) for point in points}),
             writers=writers,
-            batches=iter([_batch(rows[p], writers.index(p[1]), p[3]) for p in ordered]),
+            batches=iter([_batch(rows[p], writers.index(p[2]), p[4]) for p in ordered]),
             close=lambda: None,
         )
 
@@ -178,9 +195,32 @@ class ReferenceMetricStore:
             kept = self._run(run)
             kept.rewinds.append((step, {w: len(data) for w, data in kept.spools.items()}))
 
+    def fork(self, run: RunRef, fork: Fork) -> None:
+        """Let a run inherit from another."""
+        with self._lock:
+            if run in self._deleted:
+                raise DeletedError(f"run {run} was deleted; log to a new run")
+            parent = run._replace(run_id=fork.run)
+            if run in (parent, *self._ancestors(parent)):
+                raise ConflictError(f"run {run} would inherit from itself; fork another run")
+            kept = self._run(run)
+            if kept.fork not in (None, fork):
+                raise ConflictError(f"run {run} is a fork of {kept.fork}; fork to a new run")
+            if kept.fork is None:
+                kept.fork, kept.parent_rewinds = fork, len(self._run(parent).rewinds)
+                self._runs[run] = kept
+
+    def forks(self, run: RunRef) -> list[RunRef]:
+        """Return the runs that inherit from a run."""
+        with self._lock:
+            above = {other: self._ancestors(other) for other in self._runs}
+        found = [other for other, ancestors in above.items() if run in ancestors]
+        return sorted(found, key=lambda other: above[other].index(run))
+
     def delete(self, run: RunRef) -> int:
         """Forget a run."""
         with self._lock:
+            check_no_forks(run, self.forks(run))
             freed = sum(map(len, self._run(run).spools.values()))
             self._runs.pop(run, None)
             self._deleted.add(run)
@@ -218,35 +258,90 @@ class ReferenceMetricStore:
 
     def _all(self, run: RunRef) -> list[tuple[_Point, bool]]:
         """Return all points in the order of rows, and whether they are not superseded."""
-        kept = self._run(run)
-        streams = {w: _decode(data, w) for w, data in kept.spools.items() if data}
-        programs = _programs(streams)
         found = []
-        for writer, stream in streams.items():
-            later = [
-                other
-                for program in programs.values()
-                if _ended_before(programs[_program_of(writer, stream)], program)
-                for other in program.streams
-            ]
-            for point in stream.points:
-                rewound = any(
-                    point.step > step and point.offset < stored.get(point.writer, 0)
-                    for step, stored in kept.rewinds
-                )
-                superseded = any(
-                    point.step >= min(p.step for p in other.points if p.key == point.key)
-                    for other in later
-                    if any(p.key == point.key for p in other.points)
-                )
-                found.append((point, not rewound and not superseded))
+        began: dict[tuple[int, str], int] = {}
+        # What the runs between leave of an ancestor: steps up to `end`, of each key below `least`.
+        end, least = math.inf, dict[str, float]()
+        rewinds: int | None = None
+        below: list[_Program] = []
+        for depth, ref in enumerate([run, *self._ancestors(run)]):
+            kept = self._run(ref)
+            streams = {w: _decode(data, w) for w, data in kept.spools.items() if data}
+            streams = _seen_by(below, streams)
+            points = _points_of(streams, kept.rewinds[:rewinds])
+            for point, is_live in points:
+                if point.step <= end:
+                    is_shown = is_live and point.step < least.get(point.key, math.inf)
+                    found.append((replace(point, depth=depth), is_shown))
+            for point, _ in points:
+                least[point.key] = min(least.get(point.key, math.inf), point.step)
+            end = min([end, *(step for step, _ in kept.rewinds[:rewinds])])
+            end = min(end, kept.fork.step if kept.fork is not None else end)
+            rewinds, below = kept.parent_rewinds, list(_programs(streams).values())
+            for writer, stream in streams.items():
+                began[depth, writer] = _whole(stream.header, "started_ns") or 0
 
-        def order(one: tuple[_Point, bool]) -> tuple[int, int, str, int]:
+        def order(one: tuple[_Point, bool]) -> tuple[int, int, int, str, int]:
             point = one[0]
-            began = _whole(streams[point.writer].header, "started_ns")
-            return (point.step, began or 0, point.writer, point.row)
+            at = began[point.depth, point.writer]
+            return (point.step, -point.depth, at, point.writer, point.row)
 
         return sorted(found, key=order)
+
+    def _ancestors(self, run: RunRef) -> list[RunRef]:
+        """Return the runs from which one inherits, its parent first, as far as they are there."""
+        found: list[RunRef] = []
+        fork = self._run(run).fork
+        while fork is not None:
+            found.append(run._replace(run_id=fork.run))
+            fork = self._run(found[-1]).fork
+        return found
+
+
+def _points_of(
+    streams: Mapping[str, _Stream], rewinds: Sequence[tuple[int, dict[str, int]]]
+) -> list[tuple[_Point, bool]]:
+    """Return the points of one run, and whether nothing else of the run supersedes them."""
+    programs = _programs(streams)
+    found = []
+    for writer, stream in streams.items():
+        later = [
+            other
+            for program in programs.values()
+            if _ended_before(programs[_program_of(writer, stream)], program)
+            for other in program.streams
+        ]
+        for point in stream.points:
+            rewound = any(
+                point.step > step and point.offset < stored.get(point.writer, 0)
+                for step, stored in rewinds
+            )
+            superseded = any(
+                point.step >= min(p.step for p in other.points if p.key == point.key)
+                for other in later
+                if any(p.key == point.key for p in other.points)
+            )
+            found.append((point, not rewound and not superseded))
+    return found
+
+
+def _seen_by(forks: Sequence[_Program], streams: dict[str, _Stream]) -> dict[str, _Stream]:
+    """Return what a fork, of which these are the programs, sees of its parent's streams."""
+    if not forks:
+        return streams
+    began_ns = min(map(_began_ns, forks))
+    programs = _programs(streams)
+    early = [program for program in programs.values() if _began_ns(program) <= began_ns]
+    return {
+        writer: stream
+        for writer, stream in streams.items()
+        if (program := programs[_program_of(writer, stream)]) in early
+        or not any(_ended_before(one, program) for one in early)
+    }
+
+
+def _began_ns(program: _Program) -> int:
+    return min(_whole(stream.header, "started_ns") or 0 for stream in program.leads)
 
 
 def _batch(points: Sequence[_Point], writer: int, superseded: bool) -> ScanBatch:

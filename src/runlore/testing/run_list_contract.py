@@ -25,7 +25,7 @@ from runlore.core.expression import (
     SortKey,
 )
 from runlore.core.json import JsonValue
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.errors import UsageError
 from runlore.store.runs import SILENCE_NS, Noted, Place, RunRecord, RunStore, RunValues
 from runlore.testing.runs import NOW_NS, ReferenceRunStore, a_record, note, put
@@ -297,6 +297,17 @@ class RunListContract:
         assert finds(Column(source="max", key="loss"), 1.0)
         put(store, a_record(ref, summary={}))
         assert finds(loss, 0.5)
+
+    def test_forks_are_found_by_their_parent(self, store: RunStore) -> None:
+        refs = [RunRef("local", "forks", f"r{number}") for number in range(3)]
+        put(store, a_record(refs[0]))
+        put(store, a_record(refs[1], fork=Fork(run="r0", step=3)))
+        put(store, a_record(refs[2], fork=Fork(run="r1", step=3)))
+        of_r0 = Compare(op="=", left=Column(key="fork"), right=Literal(value="r0"))
+        none = IsNull(operand=Column(key="fork"))
+        for where, expected in ((of_r0, "r1"), (none, "r0")):
+            page = store.page("local", "forks", now_ns=NOW_NS, where=where)
+            assert [run.ref.run_id for run in page.runs] == [expected]
 
     def test_what_was_noted_is_told(self, store: RunStore) -> None:
         refs = [RunRef("local", project, "r1") for project in ("cats", "digits", "owls")]

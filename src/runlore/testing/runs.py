@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from runlore.core.expression import Column, Condition, SortKey
-from runlore.core.run import RunRef, RunState, run_ref
+from runlore.core.run import Fork, RunRef, RunState, run_ref
 from runlore.errors import DeletedError, NotFoundError, UsageError
 from runlore.store.run_entries import KINDS, EntryKind, group_value, run_entries
 from runlore.store.runs import (
@@ -180,6 +180,10 @@ class ReferenceRunStore:
             active_ns=max((run.active_ns for run in runs), default=created_ns),
         )
 
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
+        return [run.ref for run in self._of(owner, project)]
+
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose record says so."""
         with self._lock:
@@ -279,6 +283,7 @@ class RunStoreContract:
             config={"lr": 0.1, "deep": {"list": [1, None, True, "x"]}, "big": 2**90},
             summary={"inf": math.inf, "half": "\ud800"},
             definitions=({"metric": "loss", "summary": "min"},),
+            fork=Fork(run="r0", step=-5),
             writers={
                 "w-1": WriterRecord(role="child", applied=7, points=2, gaps=1, end="lost"),
                 "w-2": WriterRecord(end="finish", exit_code=1, end_ns=4, heard_ns=3, last_ns=2),
@@ -462,3 +467,12 @@ class RunStoreContract:
         put(store, a_record(run_ref("local", "cats", "r1")))
         put(store, a_record(run_ref("local", "cats", "r2"), unsettled=False))
         assert list(store.unsettled()) == [run_ref("local", "cats", "r1")]
+
+    def test_the_runs_of_a_project_are_told(self, store: RunStore) -> None:
+        refs = [run_ref("local", project, "r1") for project in ("cats", "digits")]
+        put(store, *map(a_record, refs))
+        assert list(store.refs("local", "digits")) == refs[1:]
+        store.delete(refs[1])
+        assert list(store.refs("local", "digits")) == []
+        with pytest.raises(NotFoundError, match="no project"):
+            store.refs("local", "owls")

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from hypothesis import strategies as st
 
-from runlore.core.json import JsonObject
+from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import MAX_STEP, Value
 from runlore.core.run import RunRef, run_ref
 from runlore.store.metrics import SpoolPiece
@@ -14,6 +14,7 @@ from runlore.wire import spool
 
 Form: TypeAlias = Literal["row", "loose", "mixed"]
 
+NO_FORK = object()
 SECOND_NS = 1_000_000_000
 
 
@@ -30,6 +31,7 @@ class SpoolBuilder:
         boot: the boot id in its header; two writers of one boot are compared by `boot_ns`.
         boot_ns: when it began, by the clock of that boot; None leaves it out.
         program: the main writer of its program; None leaves it out.
+        fork: what its header says of being a fork; `NO_FORK` leaves it out.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class SpoolBuilder:
         boot_ns: int | None = None,
         resumed: bool = False,
         program: str | None = None,
+        fork: object = NO_FORK,
     ) -> None:
         self.run = run
         self.writer = writer
@@ -56,6 +59,7 @@ class SpoolBuilder:
             "started_ns": started_ns,
             "resumed": resumed,
             **({} if program is None else {"program": program}),
+            **({} if fork is NO_FORK else {"fork": cast(JsonValue, fork)}),
         }
         self.frames = [spool.PREAMBLE]
         self.edges = [0, len(spool.PREAMBLE)]

@@ -10,7 +10,7 @@ MEDIA_TYPE = "application/vnd.runlore.series"
 MAX_BUCKETS = 10_000
 MAX_SERIES = 20_000
 """Runs × keys in one request."""
-MAX_POINTS = 8_000_000
+MAX_POINTS = 2_000_000
 """Runs × keys × buckets in one request."""
 COLUMNS = (
     "step",

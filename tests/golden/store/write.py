@@ -4,8 +4,10 @@ import json
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from runlore.core.run import Fork, RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.metrics import MetricStore
 from runlore.testing.metrics import ReferenceMetricStore
@@ -13,21 +15,28 @@ from runlore.testing.spools import SpoolBuilder, a_run
 
 RUNS = [a_run(name) for name in ("long", "mixed", "sparse", "waiting", "deleted")]
 RUNS.append(a_run("far", project="other"))
+FORKS = [a_run(name) for name in ("fork", "fork-of-fork", "fork-of-nothing")]
+"""Since version 3."""
 KEYS = ("loss", "acc", "note", "ok", "é/ü")
 
 
 def deliver(*stores: MetricStore) -> None:
-    """Deliver streams of every kind: long, rewound, superseded, sparse, deleted, unpacked."""
-    long, mixed, again, sparse, waiting, deleted, far = builders()
+    """Deliver streams of every kind: long, rewound, superseded, forked, deleted, unpacked."""
+    long, mixed, again, sparse, waiting, deleted, far, fork, deeper = builders()
     for store in stores:
         store.append([long.piece(), far.piece(), deleted.piece()])
         store.append([mixed.piece(0, 60)])
         store.rewind(mixed.run, 30)
         store.append([mixed.piece(60), sparse.piece()])
         store.append([again.piece()])
+        store.fork(fork.run, Fork(run=mixed.run.run_id, step=57))
+        store.fork(FORKS[2], Fork(run="unknown", step=3))
+        store.append([fork.piece()])
         if isinstance(store, EmbeddedMetricStore):
             store.settle()
-        store.append([waiting.piece()])
+        store.rewind(mixed.run, 70)
+        store.fork(deeper.run, Fork(run=fork.run.run_id, step=61))
+        store.append([waiting.piece(), deeper.piece()])
         store.delete(deleted.run)
 
 
@@ -58,18 +67,23 @@ def builders() -> list[SpoolBuilder]:
     deleted.log({"loss": 1.0}, step=0)
     far = SpoolBuilder(RUNS[5], "w-7")
     far.log({"loss": 3.0}, step=3)
-    for builder in (long, mixed, sparse, deleted, far):
+    fork = SpoolBuilder(FORKS[0], "w-8", started_ns=20_000_000, boot="boot-4")
+    for step in range(56, 90):
+        fork.log({"loss": 0.25 * step}, step=step)
+    deeper = SpoolBuilder(FORKS[1], "w-9", started_ns=30_000_000, boot="boot-5")
+    deeper.log({"loss": 1.0, "note": "deep"}, step=62)
+    for builder in (long, mixed, sparse, deleted, far, fork):
         builder.end(boot_ns=None)
-    return [long, mixed, again, sparse, waiting, deleted, far]
+    return [long, mixed, again, sparse, waiting, deleted, far, fork, deeper]
 
 
-def answers(store: MetricStore) -> dict[str, object]:
+def answers(store: MetricStore, runs: Sequence[RunRef]) -> dict[str, object]:
     """Ask everything, and return what JSON can hold; floats as `repr` writes them."""
     return {
         str(run): {
             "stored": [
                 [f"w-{n}", store.stored(run, f"w-{n}").next, store.stored(run, f"w-{n}").points]
-                for n in range(1, 8)
+                for n in range(1, 10)
                 if store.stored(run, f"w-{n}").next
             ],
             "keys": [[getattr(one, name) for name in SUMMARY] for one in store.keys(run)],
@@ -86,7 +100,7 @@ def answers(store: MetricStore) -> dict[str, object]:
                 for one in store.series([run], KEYS, buckets=buckets, start=start, stop=stop)
             ],
         }
-        for run in RUNS
+        for run in runs
     }
 
 
@@ -105,7 +119,9 @@ def main(target: Path) -> None:
         with zipfile.ZipFile(target.with_suffix(".zip"), "x", zipfile.ZIP_DEFLATED) as packed:
             for path in sorted(folder.rglob("*.db")):
                 packed.write(path, path.relative_to(folder))
-    target.with_suffix(".json").write_text(json.dumps(answers(reference), ensure_ascii=False))
+    target.with_suffix(".json").write_text(
+        json.dumps(answers(reference, [*RUNS, *FORKS]), ensure_ascii=False)
+    )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Table:
         Column(source="config", key="model"): "text",
         Column(source="config", key="either"): "mixed",
         Column(source="summary", key="loss"): "number",
+        Column(source="summary", key="val/acc"): "number",
     }
 
     def type_of(self, column: Column) -> ColumnType | None:
@@ -187,6 +188,7 @@ def test_a_column_written_out_is_read_back(source: str, key: str) -> None:
         ("config.lrr = 1", r"no column config\.lrr; did you mean config\.lr\?"),
         ("nme = 'a'", r"no column nme; did you mean name\?"),
         ("summary.accuracy = 1", r"no column summary\.accuracy"),
+        ("summary.val/acc > 0.9", r'double quotes, as in summary\."val/acc"'),
         ("config.lr = '0.1'", "holds numbers, got the text '0.1'"),
         ("'0.1' = config.lr", "holds numbers"),
         ("config.model = 3", "holds texts; put 3 into single quotes"),
@@ -232,3 +234,8 @@ def test_a_number_that_is_not_one_is_found_by_its_text() -> None:
 def test_tags_have_no_order() -> None:
     with pytest.raises(ExpressionError, match="nothing can be sorted"):
         check_column(Column(key="tags"), Table())
+
+
+def test_a_name_cut_at_a_slash_is_told_how_to_be_written() -> None:
+    with pytest.raises(ExpressionError, match=r'as in summary\."val/acc"'):
+        parse_sort("-summary.eval/accuracy")

@@ -8,7 +8,7 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.errors import (
     ConflictError,
     DamageError,
@@ -341,3 +341,94 @@ def test_the_frame_that_ends_a_run_is_json_that_the_catalog_tells(stores: Stores
     send(stores, builder)
     record = stores.runs.get(RUN)
     assert (record.end_state, record.exit_code, record.end_ns) == ("failed", 2, 9 * SECOND_NS)
+
+
+def a_fork(run: RunRef, fork: object, *, writer: str = "w-1") -> SpoolBuilder:
+    builder = SpoolBuilder(run, writer, fork=fork)
+    builder.log({"loss": 50.0}, step=5)
+    return builder
+
+
+def test_a_fork_is_known_to_both_stores_before_its_piece_is_acknowledged(stores: Stores) -> None:
+    child = a_run("child")
+    send(stores, a_spool(3))
+    send(stores, a_fork(child, {"run": RUN.run_id, "step": 1}))
+    assert stores.runs.get(child).fork == Fork(run=RUN.run_id, step=1)
+    assert [row.step for row in stores.metrics.rows(child)] == [0, 1, 5]
+
+
+def test_what_a_parent_logs_later_is_told_of_its_forks_too(stores: Stores) -> None:
+    child, deeper = a_run("child"), a_run("deeper")
+    send(stores, a_fork(deeper, {"run": "child", "step": 3}))
+    send(stores, a_fork(child, {"run": RUN.run_id, "step": 3}))
+    before = stores.ingest.inherited(deeper), stores.ingest.inherited(child)
+    stores.told.clear()
+    send(stores, a_spool(3))
+    assert {change.run for change in stores.told if change.what == "points"} == {
+        RUN,
+        child,
+        deeper,
+    }
+    assert (stores.ingest.inherited(deeper), stores.ingest.inherited(child)) == (
+        before[0] + 1,
+        before[1] + 1,
+    )
+    assert stores.ingest.inherited(RUN) == 0
+
+
+@pytest.mark.parametrize(
+    "fork",
+    [
+        *(None, "run-0?_step=1", 7, [], {}, {"run": "run-0"}, {"step": 1}),
+        *({"run": "a b", "step": 1}, {"run": 3, "step": 1}, {"run": "run-0", "step": True}),
+        *({"run": "run-0", "step": 1.5}, {"run": "run-0", "step": 2**53}),
+        {"run": "run-1", "step": 1},
+    ],
+)
+def test_what_is_no_fork_is_left_out_and_its_points_are_kept(
+    stores: Stores, fork: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    receipt = send(stores, a_fork(RUN, fork))
+    assert (receipt.error, receipt.points) == (None, 1)
+    assert stores.runs.get(RUN).fork is None
+    assert [row.step for row in stores.metrics.rows(RUN)] == [5]
+    assert "its points are kept" in caplog.text
+
+
+def test_a_run_stays_the_fork_that_it_was_first(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = a_run("child")
+    send(stores, a_spool(3))
+    send(stores, a_fork(child, {"run": RUN.run_id, "step": 1}))
+    send(stores, a_fork(child, {"run": "other", "step": 1}, writer="w-2"))
+    assert "is a fork of" in caplog.text
+    assert stores.runs.get(child).fork == Fork(run=RUN.run_id, step=1)
+    assert [row.step for row in stores.metrics.rows(child)] == [0, 1, 5, 5]
+
+
+def test_runs_that_would_inherit_from_each_other_keep_their_points(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = a_run("one"), a_run("other")
+    send(stores, a_fork(one, {"run": "other", "step": 9}))
+    receipt = send(stores, a_fork(other, {"run": "one", "step": 9}))
+    assert receipt.error is None
+    assert "would inherit from itself" in caplog.text
+    assert stores.runs.get(other).fork is None
+    assert stores.runs.get(one).fork == Fork(run="other", step=9)
+    assert [row.step for row in stores.metrics.rows(other)] == [5]
+
+
+def test_a_run_with_forks_is_deleted_after_them_and_stays_whole_until_then(
+    stores: Stores,
+) -> None:
+    child = a_run("child")
+    send(stores, a_spool(3))
+    send(stores, a_fork(child, {"run": RUN.run_id, "step": 1}))
+    with pytest.raises(ConflictError, match="delete these first, in this order: 'child'"):
+        stores.ingest.delete(RUN)
+    assert len(list(stores.metrics.rows(RUN))) == 3
+    assert RUN in {change.run for change in stores.told if change.what != "deleted"}
+    stores.ingest.delete(child)
+    assert stores.ingest.delete(RUN) > 0

@@ -1,6 +1,9 @@
 """Patterns from outside match or are refused, and none keeps a server busy."""
 
 import pytest
+import regex
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from runlore.errors import UsageError
 from runlore.store.search import matcher
@@ -37,3 +40,29 @@ def test_a_pattern_that_takes_long_is_given_up() -> None:
 
 def test_deep_parentheses_end_well() -> None:
     assert matcher("(" * 250 + ")" * 250, is_search=True)("a")
+
+
+PARTS = ("a", "A", "1", "/", ".", "\\.", "\\d", "\\w", "[a/]", "[^a]", "^", "$", "|", "\\b", " ")
+
+
+@given(
+    st.lists(st.sampled_from(PARTS), max_size=5),
+    st.sampled_from(("", "a*", ".+", "\\d?", "[^/]*", "a{2}", "(a|b)+")),
+    st.lists(st.sampled_from(PARTS), max_size=5),
+    st.text(alphabet="aAb1/. \nſé", max_size=12),
+    st.booleans(),
+)
+@example(["a"], "[^/]*", ["1"], "a" * 300 + "1", False)
+def test_quick_patterns_find_what_the_others_would(
+    before: list[str], repeated: str, after: list[str], text: str, is_search: bool
+) -> None:
+    pattern = "".join([*before, repeated, *after])
+    flags = regex.IGNORECASE | regex.MULTILINE if is_search else 0
+    expected = regex.search(pattern, text, flags) is not None
+    assert matcher(pattern, is_search=is_search)(text) == expected
+
+
+def test_all_texts_together_may_take_a_second() -> None:
+    fits = matcher(".*aaaaaaaaaaaaaaaaaaaab", is_search=False)
+    with pytest.raises(UsageError, match="longer than 1 s"):
+        all(not fits("a" * 250) for _ in range(100_000))

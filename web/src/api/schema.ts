@@ -262,6 +262,11 @@ export interface components {
             deleted: string;
             freed_bytes: number;
         };
+        /** Fork */
+        Fork: {
+            run: string;
+            step: number;
+        };
         /** Health */
         Health: {
             /** @constant */
@@ -392,6 +397,7 @@ export interface components {
             points: number;
             gaps: number;
             last_step: number | null;
+            fork: components["schemas"]["Fork"] | null;
             definitions: components["schemas"]["Definition"][];
         };
         /** RunColumn */

@@ -53,7 +53,11 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       {run.data === undefined ? (
         <header className="run-head"><i className="skeleton" style={{ width: 220, height: 20 }} /></header>
       ) : (
-        <RunHead run={run.data} onDeleted={() => void navigate({ to: "/$owner/$project", params: { owner, project }, replace: true })} />
+        <RunHead
+          run={run.data}
+          onDeleted={() => void navigate({ to: "/$owner/$project", params: { owner, project }, replace: true })}
+          parentLink={(parent) => <Link to="/$owner/$project/runs/$run" params={{ owner, project, run: parent }} className="link">{parent}</Link>}
+        />
       )}
       <div className="run-body">
         <main className="main">

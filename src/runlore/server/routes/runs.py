@@ -32,6 +32,8 @@ _RUNS = "/api/v1/projects/{owner:str}/{project:str}/runs"
 _RUN = f"{_RUNS}/{{run:str}}"
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}\Z")
 _MAX_NAME = 256
+_MAX_SEARCH = 1024
+_MOST = 2**63
 _MAX_TAGS = 100
 
 
@@ -57,6 +59,8 @@ async def list_runs(
     checked_owner(owner)
     checked_name(project, "project")
     state = _state(in_state)
+    if len(search) > _MAX_SEARCH:
+        raise UsageError(f"search may have {_MAX_SEARCH} characters, got {len(search)}")
     after = None if cursor is None else _place(cursor)
 
     def read() -> RunList:
@@ -180,5 +184,12 @@ def _place(cursor: str) -> Place:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         found = msgspec.json.decode(urlsafe_b64decode(padded), type=Place)
     except (ValueError, msgspec.MsgspecError) as error:
-        raise UsageError(f"cursor must be the 'next' of an answer, got {cursor[:80]!r}") from error
+        raise _no_cursor(cursor) from error
+    # No database has greater ones.
+    if any(not -_MOST <= n < _MOST for n in (found.number, *(at.rank for at in found.values))):
+        raise _no_cursor(cursor)
     return found
+
+
+def _no_cursor(given: str) -> UsageError:
+    return UsageError(f"cursor must be the 'next' of an answer, got {given[:80]!r}")

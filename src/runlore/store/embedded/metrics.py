@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from runlore.core.axis import STEP, Axis
-from runlore.core.run import RunRef
+from runlore.core.metric import Kind
+from runlore.core.run import Fork, RunRef
 from runlore.errors import (
     ConflictError,
     DamageError,
@@ -19,12 +21,14 @@ from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_history import History
+from runlore.store.embedded.metrics_keys import count_keys
 from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
     ALIVE,
     PURGED,
     TOMBSTONE,
     FolderLock,
+    KnownFork,
     Log,
     Rewind,
     sealed,
@@ -45,8 +49,16 @@ from runlore.store.embedded.metrics_tail import (
     is_due,
     tail_piece,
 )
-from runlore.store.embedded.metrics_view import RunView, Snapshot, WriterView
-from runlore.store.metrics import HistoryRow, KeySummary, Scan, Series, SpoolPiece, Stored
+from runlore.store.embedded.metrics_view import ParentView, RunView, Snapshot, WriterView
+from runlore.store.metrics import (
+    HistoryRow,
+    KeySummary,
+    Scan,
+    Series,
+    SpoolPiece,
+    Stored,
+    check_no_forks,
+)
 
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
 
@@ -122,6 +134,12 @@ class EmbeddedMetricStore:
             answers = [RunAnswers(Snapshot(view)) for view in views]
             return [summary for answer in answers for summary in answer.summaries()]
 
+    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+        """Count the runs, of some, that have each key and kind."""
+        for ref in runs:
+            self._waker.wake(ref)
+        return count_keys(self._memory, self._histories, runs)
+
     def series(
         self,
         runs: Sequence[RunRef],
@@ -170,11 +188,50 @@ class EmbeddedMetricStore:
             with self._memory.changed:
                 known.rewinds = [*known.rewinds, rewind]
 
+    def fork(self, run: RunRef, fork: Fork) -> None:
+        """Let a run inherit from another one of its project."""
+        with self._log.lock:
+            self._memory.check_open()
+            known = self._memory.runs.get(run)
+            if known is not None and known.state != ALIVE:
+                raise DeletedError(f"run {run} was deleted; log to a new run")
+            parent = run._replace(run_id=fork.run)
+            if run in (parent, *self._memory.ancestors(parent)):
+                raise ConflictError(f"run {run} would inherit from itself; fork another run")
+            if known is not None and known.fork is not None:
+                if known.fork.point == fork:
+                    return
+                raise ConflictError(
+                    f"run {run} is a fork of {known.fork.point.run!r} at step "
+                    f"{known.fork.point.step}, not of {fork.run!r} at step {fork.step}; fork to a "
+                    "new run"
+                )
+            batch = Batch(self._numbers)
+            known = known or self._new_run(run, batch)
+            runs = self._memory.runs
+            for ancestor in (parent, *self._memory.ancestors(parent)):
+                if ancestor in runs:
+                    # A reader may see the fork after it has woken what it knew of.
+                    self._waker.wake_locked(runs[ancestor])
+            found = KnownFork(fork, len(runs[parent].rewinds) if parent in runs else 0)
+            self._log.add_fork(batch.changes, known.id, found)
+            with self._memory.changed:
+                self._publish_names(batch)
+                self._memory.set_fork(known, found)
+
+    def forks(self, run: RunRef) -> list[RunRef]:
+        """Return the runs that inherit from a run."""
+        if not self._memory.forks:
+            return []
+        with self._memory.changed:
+            return self._memory.descendants(run)
+
     def delete(self, run: RunRef) -> int:
         """Delete a run for good and leave a tombstone; return the bytes freed."""
         with self._packer.busy:
             with self._log.lock:
                 self._memory.check_open()
+                check_no_forks(run, self._memory.descendants(run))
                 known = self._memory.runs.get(run)
                 if known is not None and known.state != ALIVE:
                     return 0
@@ -308,53 +365,21 @@ class EmbeddedMetricStore:
     @contextmanager
     def _views(self, refs: Sequence[RunRef]) -> Iterator[list[RunView]]:
         """Take one snapshot of some runs; those that are unknown or deleted are left out."""
-        for ref in refs:
-            self._waker.wake(ref)
+        if self._memory.asleep:
+            for ref in refs:
+                for one in (ref, *self._memory.ancestors(ref)):
+                    self._waker.wake(one)
         views: list[RunView] = []
-        lent: dict[int, tuple[History, HistoryReader]] = {}
         with ExitStack() as back:
             with self._memory.changed:
                 self._memory.check_open()
+                taken = _Taken(self._memory, self._histories, back)
                 for ref in refs:
-                    run = self._memory.runs.get(ref)
-                    if run is None or run.state != ALIVE:
-                        continue
-                    for writer in run.writers.values():
-                        writer.check()
-                    if run.project not in lent:
-                        history = self._histories.find(run.project)
-                        if history is not None:
-                            lent[run.project] = history, history.borrow()
-                            back.callback(history.give_back, lent[run.project][1])
-                            back.enter_context(translated(history.path))
-                            back.enter_context(agreeing(history.path))
-                        else:
-                            for writer in run.writers.values():
-                                writer.check_unpacked()
-                    views.append(self._view(run, lent.get(run.project)))
-            for project, (_, reader) in lent.items():
-                reader.expect([view.id for view in views if view.project == project])
+                    view = taken.view(ref)
+                    if view is not None:
+                        views.append(view)
+            taken.expect(views)
             yield views
-
-    def _view(self, run: Run, lent: tuple[History, HistoryReader] | None) -> RunView:
-        return RunView(
-            id=run.id,
-            ref=run.ref,
-            project=run.project,
-            writers=[
-                WriterView(
-                    id=writer.id,
-                    name=writer.name,
-                    source=writer.source,
-                    tail=[block for piece in writer.tail for block in piece.blocks],
-                )
-                for writer in run.writers.values()
-            ],
-            rewinds=run.rewinds,
-            published=lent[0].published if lent is not None else 0,
-            reader=lent[1] if lent is not None else None,
-            summaries=self._histories.summary,
-        )
 
     def _rows(
         self, run: RunRef, keys: Sequence[str] | None, start: int | None, stop: int | None
@@ -382,3 +407,81 @@ class EmbeddedMetricStore:
             self._log.purged(run.id)
             run.state = PURGED
         return freed
+
+
+class _Taken:
+    """What one snapshot takes: views of runs, and the readers of their history files.
+
+    Hold `Memory.changed` while it takes.
+    """
+
+    def __init__(self, memory: Memory, histories: Histories, back: ExitStack) -> None:
+        self._memory = memory
+        self._histories = histories
+        self._back = back
+        self._lent: dict[int, tuple[History, HistoryReader]] = {}
+        self._own: dict[int, RunView] = {}
+
+    def view(self, ref: RunRef) -> RunView | None:
+        """Return a run with those that it inherits from; None without it."""
+        run = self._memory.runs.get(ref)
+        own = None if run is None else self._alone(run)
+        if run is None or own is None or run.fork is None:
+            return own
+        parents: list[ParentView] = []
+        for ancestor in self._memory.ancestors(ref):
+            fork, run = run.fork, self._memory.runs.get(ancestor)
+            view = None if run is None else self._alone(run)
+            if run is None or view is None or fork is None:
+                break
+            parents.append(ParentView(view=view, step=fork.point.step, rewinds=fork.rewinds))
+        return replace(own, parents=parents)
+
+    def expect(self, views: Sequence[RunView]) -> None:
+        """Tell the readers of which runs they will be asked."""
+        for project, (_, reader) in self._lent.items():
+            of_project = [view for view in views if view.project == project]
+            runs = dict.fromkeys(view.id for view in of_project)
+            runs.update((p.view.id, None) for view in of_project for p in view.parents)
+            reader.expect(list(runs))
+
+    def _alone(self, run: Run) -> RunView | None:
+        """Return a run without those that it inherits from, None if it was deleted."""
+        if run.state != ALIVE:
+            return None
+        if run.id not in self._own:
+            self._own[run.id] = self._take(run)
+        return self._own[run.id]
+
+    def _take(self, run: Run) -> RunView:
+        for writer in run.writers.values():
+            writer.check()
+        if run.project not in self._lent:
+            history = self._histories.find(run.project)
+            if history is not None:
+                self._lent[run.project] = history, history.borrow()
+                self._back.callback(history.give_back, self._lent[run.project][1])
+                self._back.enter_context(translated(history.path))
+                self._back.enter_context(agreeing(history.path))
+            else:
+                for writer in run.writers.values():
+                    writer.check_unpacked()
+        lent = self._lent.get(run.project)
+        return RunView(
+            id=run.id,
+            ref=run.ref,
+            project=run.project,
+            writers=[
+                WriterView(
+                    id=writer.id,
+                    name=writer.name,
+                    source=writer.source,
+                    tail=[block for piece in writer.tail for block in piece.blocks],
+                )
+                for writer in run.writers.values()
+            ],
+            rewinds=run.rewinds,
+            published=lent[0].published if lent is not None else 0,
+            reader=lent[1] if lent is not None else None,
+            summaries=self._histories.summary,
+        )

@@ -19,9 +19,18 @@ from runlore.store.embedded.metrics_findings import (
     rows_of,
     told,
 )
-from runlore.store.embedded.metrics_log import ALIVE, SCHEMA_VERSION, Rewind, decode_progress
+from runlore.store.embedded.metrics_log import (
+    ALIVE,
+    SCHEMA_VERSION,
+    Rewind,
+    decode_progress,
+    known_fork,
+)
 from runlore.store.embedded.metrics_programs import Progress
 from runlore.wire import spool
+
+_FORKS_SINCE = 3
+"""The schema version."""
 
 
 @dataclass(kw_only=True)
@@ -29,6 +38,7 @@ class KnownRun:
     """A run as the log has it."""
 
     name: str
+    run_id: str
     project: int
     state: int
     rewinds: list[Rewind] = field(default_factory=list)
@@ -112,6 +122,8 @@ class LogCheck:
                 self.state.is_known = True
                 self._names(db)
                 self._rewinds(db)
+                if version >= _FORKS_SINCE:
+                    self._forks(db)
                 self._declared(db)
                 self._pieces(db)
         return self.state
@@ -129,7 +141,10 @@ class LogCheck:
             if isinstance(number, int) and isinstance(project, int):
                 title = f"{projects.get(project, f'project {project}')}/{name}"
                 self.state.runs[number] = KnownRun(
-                    name=title, project=project, state=state if isinstance(state, int) else ALIVE
+                    name=title,
+                    run_id=str(name),
+                    project=project,
+                    state=state if isinstance(state, int) else ALIVE,
                 )
         for number, run, name, saved in self._rows(db, "writer", "id, run, name, progress"):
             if run not in self.state.runs or not isinstance(number, int):
@@ -163,6 +178,34 @@ class LogCheck:
                     f"rewind {number} cannot be decoded: {told(error)}",
                     "points that were rewound may be shown again",
                     run=self.state.name(run),
+                )
+
+    def _forks(self, db: sqlite3.Connection) -> None:
+        parents: dict[tuple[int, str], str] = {}
+        for number, *columns in self._rows(
+            db, "fork", "run, parent, step, rewinds", "ORDER BY run"
+        ):
+            known = self.state.runs.get(number) if isinstance(number, int) else None
+            try:
+                if known is None:
+                    raise DamageError(f"there is no run {number!r}", offset=0)
+                fork = known_fork(*columns)
+                parents[known.project, known.run_id] = fork.point.run
+            except BROKEN as error:
+                self._add(
+                    f"the fork of run {number!r} cannot be decoded: {told(error)}",
+                    "the server does not start; restore the file from a backup",
+                    run=self.state.name(number),
+                )
+        for project, run in parents:
+            seen, above = [run], parents[project, run]
+            while above not in seen and (project, above) in parents:
+                seen.append(above)
+                above = parents[project, above]
+            if above == run:
+                self._add(
+                    f"run {run!r} inherits from itself, over {seen[1:]}",
+                    "of its inherited history a part is missing",
                 )
 
     def _declared(self, db: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runlore.errors import DamageError, UnavailableError
+from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import (
     Floats,
     Ints,
@@ -45,6 +45,7 @@ from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.presence import Presence
 
 _logger = logging.getLogger(__name__)
 
@@ -69,12 +70,13 @@ CREATE INDEX block_span ON block (run, last_step, first_step);
 CREATE INDEX block_loose ON block (run, writer, columns) WHERE raised IS NOT 1;
 CREATE INDEX columns_digest ON columns (run, digest);
 """
-_UPGRADE = (
+_UPGRADE_1 = (
     "ALTER TABLE block ADD COLUMN raised INTEGER; DROP INDEX block_run;"
     "ALTER TABLE columns ADD COLUMN digest INTEGER; DROP INDEX columns_run;"
     + _INDICES
     + TOWER_TABLES
 )
+_UPGRADES = {1: _UPGRADE_1, 2: ""}
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
 _SMALL_TEXT_BYTES = 1024 * 1024
@@ -116,8 +118,7 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._sizes = sizes
-        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADE)
-        self._inode = path.stat().st_ino
+        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADES)
         self._told: set[str] = set()
         self._own = HistoryReader(path, self._told)
         self._sets: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[int, Columns]] = {}
@@ -131,18 +132,11 @@ class History:
         # Every pack writes a summary, and each is kept until the next pack of its writer.
         (number,) = self._db.execute("SELECT ifnull(max(born), 0) FROM summary").fetchone()
         self.published = int(number)
+        self._presence = Presence(path, "history file")
 
     def check_present(self) -> None:
         """Raise UnavailableError if the file was removed: what goes into it now is lost."""
-        try:
-            is_present = self.path.stat().st_ino == self._inode
-        except OSError:
-            is_present = False
-        if not is_present:
-            raise UnavailableError(
-                f"the history file {str(self.path)!r} was removed or replaced while the server "
-                "runs; stop the server, put the file back, and start it again"
-            )
+        self._presence.check()
 
     def applied(self, writer: int) -> Progress:
         """Return how far a writer is packed."""

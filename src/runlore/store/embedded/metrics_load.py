@@ -54,6 +54,8 @@ def _load(log: Log, memory: Memory) -> Loaded:
         run.writers[name] = writers[number] = Writer(number, name, run, saved)
     for run_number, rewind in log.rewinds():
         runs[run_number].rewinds.append(rewind)
+    for run_number, fork in log.forks():
+        memory.set_fork(runs[run_number], fork)
     for piece in log.pieces():
         writer = writers[piece.writer]
         writer.waiting.append(piece)

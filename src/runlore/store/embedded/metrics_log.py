@@ -15,11 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from runlore.core.run import Fork
 from runlore.errors import ConflictError, DamageError, UnavailableError
 from runlore.store.embedded.metrics_blob import seal, unseal
 from runlore.store.embedded.metrics_programs import Progress, Token
+from runlore.store.embedded.presence import Presence
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_FORKS = """
+CREATE TABLE fork
+    (run INTEGER PRIMARY KEY, parent TEXT, step INTEGER, rewinds INTEGER) STRICT;
+"""
 _TABLES = """
 CREATE TABLE project (id INTEGER PRIMARY KEY, owner TEXT, name TEXT) STRICT;
 CREATE TABLE run (id INTEGER PRIMARY KEY, project INTEGER, name TEXT, deleted INTEGER) STRICT;
@@ -30,6 +36,7 @@ CREATE TABLE rewind (id INTEGER PRIMARY KEY, run INTEGER, step INTEGER, stored T
 CREATE INDEX declared_writer ON declared (writer);
 CREATE INDEX writer_run ON writer (run);
 """
+_UPGRADES = {1: _FORKS, 2: _FORKS}
 
 _PASSING = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
@@ -38,6 +45,8 @@ _PASSING = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
 )
 """What of SQLite's errors says nothing about the file itself."""
+_NEVER_SHRANK = 1
+"""The schema version whose files need a VACUUM before they can give pages back."""
 _JOURNAL_BYTES = 4 * 1024 * 1024
 _MANY_FREE_PAGES = 256
 
@@ -50,6 +59,24 @@ class Rewind(NamedTuple):
 
     step: int
     stored: dict[int, int]
+
+
+class KnownFork(NamedTuple):
+    """Where a run was forked off, and how many rewinds of its parent had come."""
+
+    point: Fork
+    rewinds: int
+
+
+def known_fork(parent: object, step: object, rewinds: object) -> KnownFork:
+    """Make a fork of the columns of its row.
+
+    Raises:
+        TypeError: they are not what was written.
+    """
+    if not (isinstance(parent, str) and isinstance(step, int) and isinstance(rewinds, int)):
+        raise TypeError(f"a fork of {parent!r} at step {step!r} after {rewinds!r} rewinds")
+    return KnownFork(Fork(run=parent, step=step), rewinds)
 
 
 class Piece(NamedTuple):
@@ -94,13 +121,13 @@ class FolderLock:
         os.close(self._file)
 
 
-def open_database(path: Path, tables: str, upgrade: str) -> sqlite3.Connection:
+def open_database(path: Path, tables: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
     """Open a database of this store, making it if it is new.
 
     Args:
         path: the file.
         tables: makes a new one.
-        upgrade: makes one of schema version 1 what a new one is.
+        upgrades: what makes one of an earlier schema version what a new one is.
 
     Raises:
         ConflictError: a newer Runlore wrote it.
@@ -117,11 +144,11 @@ def open_database(path: Path, tables: str, upgrade: str) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
             if version < SCHEMA_VERSION:
-                script = upgrade if version else tables
+                script = upgrades[version] if version else tables
                 connection.executescript(
                     f"BEGIN; {script} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
-            if 0 < version < SCHEMA_VERSION:
+            if version == _NEVER_SHRANK:
                 connection.execute("VACUUM")
         except BaseException:
             connection.close()
@@ -184,7 +211,14 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.lock = threading.Lock()
         self.path = folder / "log.db"
-        self._db = open_database(self.path, _TABLES, upgrade="")
+        if not self.path.exists() and any((folder / "history").glob("*.db")):
+            raise DamageError(
+                f"{str(self.path)!r} is missing, and with it the names of all that "
+                f"{str(folder / 'history')!r} holds; put it back from a backup, or move "
+                f"{str(folder)!r} away to begin anew",
+                offset=0,
+            )
+        self._db = open_database(self.path, _TABLES + _FORKS, _UPGRADES)
         try:
             with translated(self.path):
                 (self.last_seq,) = self._db.execute(
@@ -193,16 +227,14 @@ class Log:
         except BaseException:
             self._db.close()
             raise
+        self._presence = Presence(self.path, "commit log")
         self._is_shrinking = False
 
     def commit(self, changes: Changes) -> None:
         """Write changes durably, all or none."""
-        with transaction(self._db, self.path):
+        with self._lasting():
             many = self._db.executemany
-            if changes.projects:
-                many("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
-            if changes.runs:
-                many("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+            self._add_names(changes)
             if changes.writers:
                 many("INSERT INTO writer VALUES (?, ?, ?, NULL)", changes.writers)
             many("INSERT INTO piece VALUES (?, ?, ?, ?)", changes.pieces)
@@ -229,6 +261,11 @@ class Log:
         """Yield the rewinds, in order, with their runs."""
         for run, step, stored in self._db.execute("SELECT run, step, stored FROM rewind"):
             yield run, Rewind(step, {int(w): n for w, n in json.loads(stored).items()})
+
+    def forks(self) -> Iterator[tuple[int, KnownFork]]:
+        """Yield the forks with their runs."""
+        for run, *fork in self._db.execute("SELECT run, parent, step, rewinds FROM fork"):
+            yield run, known_fork(*fork)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the pieces in the order of their commits."""
@@ -258,18 +295,26 @@ class Log:
 
     def add_rewind(self, run: int, rewind: Rewind) -> None:
         """Write a rewind durably."""
-        with transaction(self._db, self.path):
+        with self._lasting():
             self._db.execute(
                 "INSERT INTO rewind (run, step, stored) VALUES (?, ?, ?)",
                 (run, rewind.step, json.dumps(rewind.stored)),
             )
 
+    def add_fork(self, changes: Changes, run: int, fork: KnownFork) -> None:
+        """Write a fork durably, and its run and project if they are new."""
+        with transaction(self._db, self.path):
+            self._add_names(changes)
+            self._db.execute(
+                "INSERT INTO fork (run, parent, step, rewinds) VALUES (?, ?, ?, ?)",
+                (run, fork.point.run, fork.point.step, fork.rewinds),
+            )
+
     def bury(self, changes: Changes, run: int) -> int:
         """Leave only a tombstone of a run; return the bytes that its pieces took."""
         of_run = "writer IN (SELECT id FROM writer WHERE run = ?)"
-        with transaction(self._db, self.path):
-            self._db.executemany("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
-            self._db.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+        with self._lasting():
+            self._add_names(changes)
             self._db.execute("UPDATE run SET deleted = ? WHERE id = ?", (TOMBSTONE, run))
             (freed,) = self._db.execute(
                 f"SELECT ifnull(sum(length(body)), 0) FROM piece WHERE {of_run}", (run,)
@@ -278,6 +323,7 @@ class Log:
             self._db.execute(f"DELETE FROM declared WHERE {of_run}", (run,))
             self._db.execute("DELETE FROM writer WHERE run = ?", (run,))
             self._db.execute("DELETE FROM rewind WHERE run = ?", (run,))
+            self._db.execute("DELETE FROM fork WHERE run = ?", (run,))
             return int(freed)
 
     def purged(self, run: int) -> None:
@@ -320,7 +366,23 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
+        self._presence.write_again(self._db)
         self._db.close()
+
+    def _add_names(self, changes: Changes) -> None:
+        if changes.projects:
+            self._db.executemany("INSERT INTO project VALUES (?, ?, ?)", changes.projects)
+        if changes.runs:
+            self._db.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", changes.runs)
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """Commit what happens inside; UnavailableError where it would go into no file's path."""
+        self._presence.check()
+        with transaction(self._db, self.path):
+            yield
+        # It may have been removed in between.
+        self._presence.check()
 
 
 def encode_progress(progress: Progress) -> str:

@@ -59,6 +59,11 @@ class Program(Generic[W]):
         self.is_resumed = any(lead.resumed for lead in self.leads)
         self.later: list[Program[W]] = []
 
+    @property
+    def began_ns(self) -> int:
+        """When it began, by wall time."""
+        return min(lead.started_ns for lead in self.leads)
+
     def ended_before(self, later: "Program[W]") -> bool:
         """Tell whether this program had ended before another began."""
         if self.has_ended:
@@ -71,7 +76,7 @@ class Program(Generic[W]):
         if not later.is_resumed:
             return False
         rows = [w.progress.last_ns for w in self.writers if w.progress.last_ns is not None]
-        return bool(rows) and max(rows) < min(lead.started_ns for lead in later.leads)
+        return bool(rows) and max(rows) < later.began_ns
 
 
 def programs_of(writers: Iterable[W]) -> list[Program[W]]:
@@ -85,6 +90,26 @@ def programs_of(writers: Iterable[W]) -> list[Program[W]]:
             other for other in programs if other is not program and program.ended_before(other)
         ]
     return programs
+
+
+def seen_by_fork(fork: Sequence[Program[W]], parent: Sequence[W]) -> Sequence[W]:
+    """Return the writers of a parent that a fork with these programs sees.
+
+    A program that begins after the fork and supersedes what there was then is no part of what
+    was forked. One that supersedes nothing is not told by its time: clocks may differ.
+    """
+    if not fork:
+        return parent
+    began_ns = min(program.began_ns for program in fork)
+    programs = programs_of(parent)
+    late = {
+        id(later)
+        for program in programs
+        if program.began_ns <= began_ns
+        for later in program.later
+        if later.began_ns > began_ns
+    }
+    return [w for program in programs if id(program) not in late for w in program.writers]
 
 
 def _is_before(ended: Progress, began: Progress) -> bool:

@@ -5,9 +5,11 @@ from itertools import zip_longest
 
 import numpy as np
 
-from runlore.core.metric import Value
+from runlore.core.metric import Kind, Value
+from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_parts import Part
+from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_summary import Cell
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
 from runlore.store.metrics import HistoryRow, KeySummary
@@ -20,29 +22,29 @@ class RunAnswers:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._view = snapshot.view
+        self._series = SeriesAnswers(snapshot)
 
     def summaries(self) -> list[KeySummary]:
-        """Summarise every key and kind; only what is partly superseded is read point by point."""
-        cells: dict[tuple[str, str], list[tuple[int, Cell]]] = {}
+        """Summarise every key and kind; only what is partly superseded is counted again."""
+        cells: dict[tuple[str, Kind], list[tuple[int, Cell]]] = {}
         again: set[str] = set()
-        for writer in self._view.writers:
-            rewinds = [r for r in self._view.rewinds if r.stored.get(writer.id, 0) > 0]
-            least = min((rewind.step for rewind in rewinds), default=NEVER)
-            is_whole = not rewinds and not self._snapshot.program[writer.id].later
+        for writer in self._snapshot.writers.values():
+            steps = (step for step, _ in self._snapshot.rewinds(writer.id))
+            least = min(steps, default=NEVER)
+            is_whole = self._snapshot.is_whole(writer.id)
             for cell in self._snapshot.summary(writer).cells():
+                if not is_whole:
+                    limit = self._snapshot.limit(writer.id, cell.key)
+                    if cell.first_step >= limit:
+                        continue
+                    if cell.last_step > least or cell.last_step >= limit:
+                        again.add(cell.key)
                 cells.setdefault((cell.key, cell.kind), []).append((writer.id, cell))
-                if is_whole:
-                    continue
-                if cell.last_step > least or cell.last_step >= self._snapshot.limit(
-                    writer.id, cell.key
-                ):
-                    again.add(cell.key)
         found = []
-        for (key, _), of_writers in sorted(cells.items()):
+        for (key, kind), of_writers in sorted(cells.items()):
             if key not in again:
                 found.append(self._merge(of_writers))
-            elif (counted := self._count(key, of_writers)) is not None:
+            elif (counted := self._count(key, kind)) is not None:
                 found.append(counted)
         return found
 
@@ -87,9 +89,32 @@ class RunAnswers:
             )
         )
 
-    def _count(self, key: str, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary | None:
+    def _count(self, key: str, kind: Kind) -> KeySummary | None:
+        """Summarise a key and kind of which some points do not count."""
+        if kind == "string" or not self._snapshot.towers:
+            return self._count_points(key, kind)
+        try:
+            total = self._series.total(key, kind)
+        except DamageError as error:
+            # The points are there, too: it takes longer, until the tower is built again.
+            assert self._snapshot.view.reader is not None
+            self._snapshot.view.reader.tell(error)
+            return self._count_points(key, kind)
+        if total is None:
+            return None
+        has_finite = total.low <= total.high
+        return KeySummary(
+            key=key,
+            kind=kind,
+            count=total.points,
+            last_step=total.last_step,
+            last=bool(total.last) if kind == "bool" else total.last,
+            minimum=total.low if has_finite else None,
+            maximum=total.high if has_finite else None,
+        )
+
+    def _count_points(self, key: str, kind: Kind) -> KeySummary | None:
         """Summarise a key and kind point by point."""
-        kind = of_writers[0][1].kind
         count, low, high = 0, np.inf, -np.inf
         newest: tuple[tuple[int, int, int], Part, int] | None = None
         for part in self._snapshot.all_parts:

@@ -218,6 +218,13 @@ class HistoryReader:
             self._sets[body] = Columns([(key, kind) for key, kind in cells])
         return self._sets[body]
 
+    def column_sets(self, runs: Sequence[int]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield run, number and sealed body of every set of columns of some runs."""
+        for some in _batches(runs):
+            yield from self._db.execute(
+                f"SELECT run, id, body FROM columns WHERE run IN ({_places(some)})", some
+            )
+
     def frames(self, block: BlockRow, run_name: str) -> Ints:
         """Return steps, offsets, times, back and late of a block, a row each."""
         row = self._db.execute("SELECT frames FROM block WHERE id = ?", (block.id,)).fetchone()

@@ -98,7 +98,9 @@ class _Rows:
         found: list[tuple[Ints, ...]] = []
         for number, part in enumerate(window.parts):
             steps, offsets, times, *_ = part.frames()
-            inside = np.flatnonzero((steps >= window.begin) & (steps < window.end))
+            # Behind the step of a fork its parent's points are not superseded but no part of it.
+            end = min(window.end, window.snapshot.end(part.writer))
+            inside = np.flatnonzero((steps >= window.begin) & (steps < end))
             rank = window.snapshot.ranks[part.writer]
             for flag, chosen in window.split(number, inside):
                 same = [np.full(len(chosen), one) for one in (rank, number, flag)]

@@ -22,6 +22,7 @@ from runlore.store.embedded.metrics_buckets import (
     LAST,
     LOW,
     MEAN,
+    ROW,
     TIME_LAST,
     TIME_MIN,
     Buckets,
@@ -31,11 +32,15 @@ from runlore.store.embedded.metrics_buckets import (
     level_for,
     starts_of,
 )
+from runlore.store.embedded.metrics_decode import Columns
 from runlore.store.embedded.metrics_levels import Level, Tower
 from runlore.store.embedded.metrics_many import series_at_once, x_of_times
 from runlore.store.embedded.metrics_parts import Part
 from runlore.store.embedded.metrics_view import NEVER, RunView, Snapshot
 from runlore.store.metrics import Series, XColumns
+
+_TOP = 62
+"""The level at which all steps share two buckets."""
 
 
 class _Points(NamedTuple):
@@ -68,15 +73,22 @@ class _Clipped(NamedTuple):
         return min(held, ((self.high - 1) >> level) - (self.low >> level) + 1)
 
 
+class Total(NamedTuple):
+    """A key summed up; `low` is above `high` without a finite number."""
+
+    points: int
+    last_step: int
+    last: float
+    low: float
+    high: float
+
+
 class SeriesAnswers:
     """Answers for the series of one run."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._view = snapshot.view
-        reader = snapshot.view.reader
-        self._towers = [] if reader is None else reader.towers(snapshot.view.id)
-        self._name = str(snapshot.view.ref)
 
     def series(
         self, key: str, buckets: int, start: int | None, stop: int | None, axis: Axis
@@ -88,6 +100,34 @@ class SeriesAnswers:
         if found is None or axis.key is None:
             return found
         return replace(found, x=self._placed(axis.key, found, low, high))
+
+    def total(self, key: str, kind: Kind) -> Total | None:
+        """Sum up the numbers or bools of a key that count; None without any.
+
+        Raises:
+            DamageError: a tower is not what was written; the points may be.
+        """
+        towers = [
+            clipped
+            for clipped in self._clipped(key, -NEVER, NEVER)
+            if _holds(self._columns(clipped.tower), key, kind)
+        ]
+        parts = self._snapshot.loose_parts(-NEVER, NEVER)
+        loose = [part for part in parts if _holds(part.columns, key, kind)]
+        points = self._points(key, loose, -NEVER, NEVER)
+        found, of_ranks = self._gathered(key, _TOP, towers, points)
+        if not found:
+            return None
+        shared = np.concatenate([buckets.shared for buckets in found], axis=1)
+        values = np.concatenate([buckets.values[:, 0] for buckets in found], axis=1)
+        last = np.lexsort((shared[ROW], np.concatenate(of_ranks), shared[LAST]))[-1]
+        return Total(
+            points=int(shared[COUNT].sum()),
+            last_step=int(shared[LAST, last]),
+            last=float(values[FINAL, last]),
+            low=float(values[LOW].min()),
+            high=float(values[HIGH].max()),
+        )
 
     def _series(
         self, key: str, buckets: int, low: int, high: int, *, has_times: bool
@@ -111,23 +151,23 @@ class SeriesAnswers:
     def _clipped(self, key: str, low: int, high: int) -> list[_Clipped]:
         """Return the towers that hold numbers of a key which count in a range."""
         found = []
-        for tower in self._towers:
-            assert self._view.reader is not None
-            columns = self._view.reader.columns(tower.key.columns, self._name)
+        for tower in self._snapshot.towers:
+            columns = self._columns(tower)
             column = columns.place.get(key)
             if column is None or columns.kinds[column] == "string":
                 continue
             end = min(high, tower.last_step + 1, self._snapshot.limit(tower.key.writer, key))
-            rewinds = [
-                rewind.step + 1
-                for rewind in self._view.rewinds
-                if rewind.stored.get(tower.key.writer, 0) > 0
-            ]
+            rewinds = [step + 1 for step, _ in self._snapshot.rewinds(tower.key.writer)]
             end = min([end, *rewinds[tower.key.era :]])
             begin = max(low, tower.first_step)
             if begin < end:
                 found.append(_Clipped(tower, columns.slots[column], begin, end))
         return found
+
+    def _columns(self, tower: Tower) -> Columns:
+        assert self._view.reader is not None
+        name = self._snapshot.name(tower.key.writer)
+        return self._view.reader.columns(tower.key.columns, name)
 
     def _from_towers(
         self,
@@ -203,9 +243,9 @@ class SeriesAnswers:
         if low < first << level:
             found += self._cover(key, clipped, wanted, finer, low, first << level)
         assert self._view.reader is not None
-        columns = self._view.reader.columns(tower.key.columns, self._name)
+        columns, name = self._columns(tower), self._snapshot.name(tower.key.writer)
         for leaf in self._view.reader.leaves(tower, level, first, stop - 1):
-            read = self._view.reader.buckets(tower, leaf, clipped.slot, columns, self._name)
+            read = self._view.reader.buckets(tower, leaf, clipped.slot, columns, name)
             if first <= leaf[0].first and leaf[0].last < stop:
                 found.append(read)
                 continue
@@ -252,11 +292,7 @@ class SeriesAnswers:
 
     def _of_era(self, part: Part, era: int, offsets: Ints, live: Ints | None) -> Ints | None:
         """Return which of the places of a part lie between one rewind and the next."""
-        borders = [
-            stored
-            for rewind in self._view.rewinds
-            if (stored := rewind.stored.get(part.writer, 0)) > 0
-        ]
+        borders = self._snapshot.eras(part.writer)
         if not borders:
             return live
         inside = np.searchsorted(np.array(borders), offsets, side="right") == era
@@ -414,6 +450,11 @@ def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
         before = np.searchsorted(lasts[places], steps, side="right") - 1
         wanted[places[before[before >= 0]]] = True
     return [spans[number][0] for number in np.flatnonzero(wanted).tolist()]
+
+
+def _holds(columns: Columns, key: str, kind: Kind) -> bool:
+    column = columns.place.get(key)
+    return column is not None and columns.kinds[column] == kind
 
 
 def _aggregated(level: int, points: _Points) -> Buckets:

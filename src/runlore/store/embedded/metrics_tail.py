@@ -13,6 +13,7 @@ from runlore.store.embedded.metrics_log import (
     ALIVE,
     TOMBSTONE,
     Changes,
+    KnownFork,
     Piece,
     Rewind,
     decode_progress,
@@ -126,6 +127,12 @@ class Run:
     state: int = ALIVE
     writers: dict[str, Writer] = field(default_factory=dict)
     rewinds: list[Rewind] = field(default_factory=list)
+    fork: KnownFork | None = None
+
+    @property
+    def parent(self) -> RunRef | None:
+        """The run that it inherits from, which need not be there."""
+        return None if self.fork is None else self.ref._replace(run_id=self.fork.point.run)
 
 
 class Batch:
@@ -158,6 +165,8 @@ class Memory:
         self.changed = threading.Condition(threading.Lock())
         self.sizes = sizes
         self.runs: dict[RunRef, Run] = {}
+        self.forks: dict[RunRef, dict[RunRef, None]] = {}
+        """The runs that inherit from each, by themselves and not over others."""
         self.asleep: dict[int, Writer] = {}
         """Writers of which pieces wait to be brought back; `metrics_load` does that."""
         self.due: dict[int, Writer] = {}
@@ -172,6 +181,33 @@ class Memory:
         """Raise ConflictError if the store was closed."""
         if self.is_closed:
             raise ConflictError("this store is closed; open it again")
+
+    def set_fork(self, run: Run, fork: KnownFork) -> None:
+        """Let a run inherit from another."""
+        run.fork = fork
+        parent = run.parent
+        assert parent is not None
+        self.forks.setdefault(parent, {})[run.ref] = None
+
+    def ancestors(self, ref: RunRef) -> list[RunRef]:
+        """Return the runs from which one inherits, its parent first, as far as they are known."""
+        found: list[RunRef] = []
+        run = self.runs.get(ref)
+        # What fsck calls damage, a fork of itself, must not keep a reader for ever.
+        while run is not None and run.parent is not None and run.parent not in (ref, *found):
+            found.append(run.parent)
+            run = self.runs.get(run.parent)
+        return found
+
+    def descendants(self, ref: RunRef) -> list[RunRef]:
+        """Return the runs that inherit from one, its own forks first."""
+        found: dict[RunRef, None] = {}
+        newest = [ref]
+        while newest:
+            forks = [fork for one in newest for fork in self.forks.get(one, ())]
+            newest = [fork for fork in forks if fork not in found and fork != ref]
+            found.update(dict.fromkeys(newest))
+        return list(found)
 
     def add_tail(self, writer: Writer, piece: TailPiece) -> None:
         """Show a committed piece to readers, and note that it waits to be packed."""
@@ -224,7 +260,9 @@ class Memory:
             self.risers.pop(writer.id, None)
             writer.waiting.clear()
             writer.tail = ()
-        run.writers, run.rewinds = {}, []
+        if run.parent is not None:
+            self.forks[run.parent].pop(run.ref, None)
+        run.writers, run.rewinds, run.fork = {}, [], None
 
 
 def tail_piece(seq: int, decoded: Decoded, decoder: StreamDecoder, data: bytes) -> TailPiece:

@@ -1,6 +1,6 @@
 """One run in one snapshot: its packed and unpacked parts, and what of them is superseded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,12 @@ from runlore.store.embedded.metrics_decode import Block
 from runlore.store.embedded.metrics_levels import Tower
 from runlore.store.embedded.metrics_log import Rewind
 from runlore.store.embedded.metrics_parts import PackedPart, Part, TailPart
-from runlore.store.embedded.metrics_programs import Program, Progress, programs_of
+from runlore.store.embedded.metrics_programs import (
+    Program,
+    Progress,
+    programs_of,
+    seen_by_fork,
+)
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_summary import Summary
 from runlore.store.embedded.metrics_tail import ProgressSource
@@ -38,7 +43,10 @@ class WriterView:
 
 @dataclass(slots=True, kw_only=True)
 class RunView:
-    """One run in a snapshot; `reader` is None where nothing was ever packed."""
+    """One run in a snapshot, and those that it inherits from, its parent first.
+
+    `reader` is None where nothing was ever packed.
+    """
 
     id: int
     ref: RunRef
@@ -48,11 +56,49 @@ class RunView:
     published: int
     reader: HistoryReader | None
     summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
+    parents: Sequence["ParentView"] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether one writer's packed points are all there is, and all of them count."""
-        return len(self.writers) == 1 and not self.writers[0].tail and not self.rewinds
+        is_alone = len(self.writers) == 1 and not self.parents
+        return is_alone and not self.writers[0].tail and not self.rewinds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentView:
+    """An ancestor in a snapshot, inherited up to `step`; so many of its rewinds count."""
+
+    view: RunView
+    step: int
+    rewinds: int
+
+
+class Line:
+    """What a snapshot shows of one run: of the one asked for, or of an ancestor.
+
+    Attributes:
+        end: the step before which its points are part of what is shown.
+        below: the line that inherits from this one.
+        rewinds: those that count.
+        late: the writers that began too late to be part of what was forked.
+    """
+
+    def __init__(self, view: RunView, parent: ParentView | None, below: "Line | None") -> None:
+        self.view = view
+        self.name = str(view.ref)
+        self.below = below
+        self.end = NEVER
+        self.rewinds = view.rewinds
+        self.writers: Sequence[WriterView] = view.writers
+        self.late: Collection[int] = ()
+        if parent is not None and below is not None:
+            self.rewinds = view.rewinds[: parent.rewinds]
+            self.writers = seen_by_fork(below.programs, view.writers)
+            steps = (rewind.step for rewind in below.rewinds)
+            self.late = {w.id for w in view.writers} - {w.id for w in self.writers}
+            self.end = min([below.end, parent.step + 1, *(step + 1 for step in steps)])
+        self.programs: list[Program[WriterView]] = programs_of(self.writers)
 
 
 class Snapshot:
@@ -60,77 +106,137 @@ class Snapshot:
 
     def __init__(self, view: RunView) -> None:
         self.view = view
-        self._name = str(view.ref)
+        self._own = Line(view, None, None)
+        self.lines = [self._own]
         began = sorted(view.writers, key=_begin)
+        self._ancestors: dict[int, Line] = {}
+        for parent in view.parents:
+            line = Line(parent.view, parent, self.lines[-1])
+            self.lines.append(line)
+            began = [*sorted(line.writers, key=_begin), *began]
+            self._ancestors.update((writer.id, line) for writer in line.writers)
         self.ranks = {writer.id: rank for rank, writer in enumerate(began)}
-        self.writers = {writer.id: writer for writer in view.writers}
-        self.program = {
+        self.writers = {writer.id: writer for writer in began}
+        self._program = {
             writer.id: program
-            for program in programs_of(view.writers)
+            for line in self.lines
+            for program in line.programs
             for writer in program.writers
         }
         self._summaries: dict[int, Summary] = {}
-        self._first_steps: dict[Program[WriterView], dict[str, int]] = {}
+        self._first_steps: dict[Program[WriterView] | Line, dict[str, int]] = {}
         self._packed: dict[int, PackedPart] = {}
+        self._tails: dict[Line, list[Part]] = {}
 
     @cached_property
     def all_parts(self) -> list[Part]:
         """All parts of the run."""
         return self.parts(-NEVER, NEVER)
 
+    @cached_property
+    def towers(self) -> list[Tower]:
+        """All towers of the run."""
+        reader = self.view.reader
+        if reader is None:
+            return []
+        if len(self.lines) == 1:
+            return reader.towers(self.view.id)
+        return [
+            tower
+            for line in self.lines
+            for tower in reader.towers(line.view.id)
+            if tower.key.writer not in line.late
+        ]
+
     def parts(self, low: int, high: int) -> list[Part]:
         """Return all parts with steps from `low` to before `high`."""
-        view = self.view
-        if view.reader is None:
-            return self._tail(low, high)
-        rows = view.reader.blocks(view.id, view.published, low, high)
-        return [*map(self._part, rows), *self._tail(low, high)]
+        found: list[Part] = []
+        for line in self.lines:
+            until, view = min(high, line.end), line.view
+            if view.reader is not None:
+                rows = view.reader.blocks(view.id, view.published, low, until)
+                found += self._parts(line, rows)
+            found += self._tail(line, low, until)
+        return found
 
     def loose_parts(self, low: int, high: int) -> list[Part]:
         """Return the parts with steps from `low` to before `high` that no tower holds."""
-        view = self.view
-        if view.reader is None:
-            return self._tail(low, high)
-        rows = view.reader.loose_blocks(view.id, view.published)
-        packed = [row for row in rows if row.last_step >= low and row.first_step < high]
-        return [*map(self._part, packed), *self._tail(low, high)]
+        found: list[Part] = []
+        for line in self.lines:
+            until, view = min(high, line.end), line.view
+            if view.reader is not None:
+                rows = view.reader.loose_blocks(view.id, view.published)
+                packed = [r for r in rows if r.last_step >= low and r.first_step < until]
+                found += self._parts(line, packed)
+            found += self._tail(line, low, until)
+        return found
 
     def raised_parts(self, tower: Tower, low: int, high: int) -> list[Part]:
         """Return the parts with steps from `low` to before `high` that a tower may hold."""
         assert self.view.reader is not None
         rows = self.view.reader.raised_blocks(tower, low, high)
-        return [self._part(row) for row in rows]
+        return self._parts(self._line(tower.key.writer), rows)
 
     def summary(self, writer: WriterView) -> Summary:
         if writer.id not in self._summaries:
-            view = self.view
+            line = self._line(writer.id)
+            view = line.view
             packed = None
             if view.reader is not None:
-                packed = view.summaries(
-                    view.reader, view.id, writer.id, self._name, view.published
-                )
+                packed = view.summaries(view.reader, view.id, writer.id, line.name, view.published)
             summary = packed.copy() if packed is not None else Summary()
             for block in writer.tail:
                 summary.fold(block)
             self._summaries[writer.id] = summary
         return self._summaries[writer.id]
 
+    def _line(self, writer: int) -> Line:
+        return self._ancestors.get(writer, self._own)
+
+    def name(self, writer: int) -> str:
+        """Return what errors call the run of a writer."""
+        return self._line(writer).name
+
+    def end(self, writer: int) -> int:
+        """Return the step before which a writer's points are part of what is shown."""
+        return self._line(writer).end
+
+    def rewinds(self, writer: int) -> list[tuple[int, int]]:
+        """Return step and bytes covered of the rewinds that count for a writer, in order."""
+        rewinds = self._line(writer).rewinds
+        return _covering(rewinds, writer) if rewinds else []
+
+    def eras(self, writer: int) -> list[int]:
+        """Return how many bytes of a writer each of its rewinds covers, in order."""
+        return [stored for _, stored in _covering(self._line(writer).view.rewinds, writer)]
+
+    def is_whole(self, writer: int) -> bool:
+        """Tell whether none of a writer's points can be superseded or outside."""
+        line = self._line(writer)
+        return line.below is None and not self.rewinds(writer) and not self._program[writer].later
+
     def limit(self, writer: int, key: str) -> int:
-        """Return the step from which on a writer's points of a key are superseded by others."""
-        limit = NEVER
-        for later in self.program[writer].later:
-            if later not in self._first_steps:
-                self._first_steps[later] = self._least_steps(later)
-            limit = min(limit, self._first_steps[later].get(key, NEVER))
+        """Return the step from which on a writer's points of a key do not count.
+
+        There others supersede them, or a fork has left their run.
+        """
+        line = self._line(writer)
+        limit = line.end
+        for later in self._program[writer].later:
+            limit = min(limit, self._least_steps(later).get(key, NEVER))
+        while line.below is not None:
+            line = line.below
+            limit = min(limit, self._least_steps(line).get(key, NEVER))
         return limit
 
-    def _least_steps(self, program: Program[WriterView]) -> dict[str, int]:
-        """Return the least step of each key in any writer of a program."""
-        least: dict[str, int] = {}
-        for writer in program.writers:
-            for key, step in self.summary(writer).first_steps().items():
-                least[key] = min(least.get(key, step), step)
-        return least
+    def _least_steps(self, of: Program[WriterView] | Line) -> dict[str, int]:
+        """Return the least step of each key in any writer of a program or line."""
+        if of not in self._first_steps:
+            least = self._first_steps[of] = {}
+            for writer in of.writers:
+                for key, step in self.summary(writer).first_steps().items():
+                    least[key] = min(least.get(key, step), step)
+        return self._first_steps[of]
 
     def live(self, part: Part, key: str, low: int, high: int) -> Ints | None:
         """Return the places of a part's points of a key that are neither superseded nor outside.
@@ -138,11 +244,7 @@ class Snapshot:
         None stands for all of them.
         """
         limit = min(high, self.limit(part.writer, key))
-        rewinds = [
-            (rewind.step, rewind.stored[part.writer])
-            for rewind in self.view.rewinds
-            if rewind.stored.get(part.writer, 0) > 0 and part.last_step > rewind.step
-        ]
+        rewinds = [one for one in self.rewinds(part.writer) if part.last_step > one[0]]
         if not rewinds and part.first_step >= low and part.last_step < limit:
             return None
         steps, offsets, *_ = part.frames()
@@ -151,17 +253,31 @@ class Snapshot:
             live &= (steps <= step) | (offsets >= stored)
         return np.flatnonzero(live)
 
-    def _tail(self, low: int, high: int) -> list[Part]:
-        tail = [
-            TailPart(writer.id, block) for writer in self.view.writers for block in writer.tail
+    def _tail(self, line: Line, low: int, high: int) -> list[Part]:
+        if line not in self._tails:
+            self._tails[line] = [
+                TailPart(writer.id, block) for writer in line.writers for block in writer.tail
+            ]
+        return [
+            part for part in self._tails[line] if part.last_step >= low and part.first_step < high
         ]
-        return [part for part in tail if part.last_step >= low and part.first_step < high]
 
-    def _part(self, row: BlockRow) -> PackedPart:
-        if row.id not in self._packed:
-            assert self.view.reader is not None
-            self._packed[row.id] = PackedPart(self.view.reader, row, self._name)
-        return self._packed[row.id]
+    def _parts(self, line: Line, rows: Iterable[BlockRow]) -> list[Part]:
+        found: list[Part] = []
+        for row in rows:
+            if row.writer in line.late:
+                continue
+            if row.id not in self._packed:
+                assert line.view.reader is not None
+                self._packed[row.id] = PackedPart(line.view.reader, row, line.name)
+            found.append(self._packed[row.id])
+        return found
+
+
+def _covering(rewinds: Iterable[Rewind], writer: int) -> list[tuple[int, int]]:
+    return [
+        (rewind.step, stored) for rewind in rewinds if (stored := rewind.stored.get(writer, 0)) > 0
+    ]
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:

@@ -17,10 +17,11 @@ from runlore.core.expression import Column, Condition, SortKey, columns_of
 from runlore.core.run import RUN_STATES, RunRef, RunState
 from runlore.errors import DeletedError, NotFoundError, UnavailableError
 from runlore.store.embedded import runs_index
+from runlore.store.embedded.presence import Presence
 from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting
 from runlore.store.embedded.runs_migration import opened
 from runlore.store.embedded.runs_patterns import PATTERNS, Patterns
-from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, is_behind, place_of
+from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, ordered, place_of
 from runlore.store.embedded.runs_tables import (
     decode,
     decode_noted,
@@ -72,8 +73,11 @@ class EmbeddedRunStore:
         sa.event.listen(self._engine, "connect", _prepare_connection)
         # One writer at a time: SQLite allows no more, and waiting here is fair.
         self._write_lock = threading.Lock()
-        with self._writing() as connection:
+        with self._translating(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             self.server_id = opened(connection, path)
+            connection.commit()
+        self._presence = Presence(path, "catalog")
 
     def change(
         self, changes: Mapping[RunRef, Callable[[RunRecord | None], RunRecord]]
@@ -178,18 +182,7 @@ class EmbeddedRunStore:
                 wanted.append(_is_found(search))
             if where is not None:
                 wanted.append(query.condition(where))
-            count = sa.select(sa.func.count()).select_from(query.tables()).where(*wanted)
-            total = connection.execute(count).scalar_one()
-            terms = query.order(sort)
-            if after is not None:
-                wanted.append(is_behind(terms, after))
-            found = connection.execute(
-                sa.select(*(term.sql for term in terms))
-                .select_from(query.tables())
-                .where(*wanted)
-                .order_by(*(t.sql.desc() if t.is_falling else t.sql.asc() for t in terms))
-                .limit(limit + 1)
-            ).all()
+            found, total = ordered(connection, query, wanted, sort, after, limit + 1)
             shown = found[:limit]
             records = _records(connection, query.project, owner, project, [r[-1] for r in shown])
         return RunPage(
@@ -248,6 +241,15 @@ class EmbeddedRunStore:
             project_id = _project_id(connection, owner, name)
             return _sum_projects(connection, now_ns, projects.c.id == project_id)[0]
 
+    def refs(self, owner: str, project: str) -> Sequence[RunRef]:
+        """Return all runs of a project, or raise NotFoundError."""
+        with self._reading() as connection:
+            project_id = _project_id(connection, owner, project)
+            found = connection.execute(
+                sa.select(runs.c.run_id).where(runs.c.project == project_id)
+            )
+            return [RunRef(owner, project, run_id) for run_id in found.scalars()]
+
     def unsettled(self) -> Sequence[RunRef]:
         """Return the runs whose counts may be behind."""
         with self._reading() as connection:
@@ -283,18 +285,27 @@ class EmbeddedRunStore:
 
     def close(self) -> None:
         """Let go of the file."""
+        with self._translating(), self._engine.connect() as connection:
+            self._presence.write_again(
+                cast(sqlite3.Connection, connection.connection.driver_connection)
+            )
         self._engine.dispose()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
+        self._presence.check()
         with self._write_lock, self._translating(), self._engine.connect() as connection:
             # A read that becomes a write would fail when another process wrote in between.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.commit()
+        # It may have been removed in between.
+        self._presence.check()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
+        # A new connection would open, or make, another file than those that are there.
+        self._presence.check()
         with self._translating(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             patterns = cast(Patterns, connection.info[PATTERNS])

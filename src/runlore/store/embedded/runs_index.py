@@ -121,12 +121,13 @@ def read_columns(
         keys.c.numbers + keys.c.bools + keys.c.texts > 0,
     )
     if only is not None:
-        named = [(column.source, column.key) for column in only]
-        asked = asked.where(sa.tuple_(keys.c.source, keys.c.key).in_(named))
+        asked = asked.where(keys.c.key.in_({column.key for column in only}))
+    named = None if only is None else {(column.source, column.key) for column in only}
     found = connection.execute(asked.order_by(keys.c.source, keys.c.key))
     return [
         RunColumn(source=source, key=key, numbers=numbers, bools=bools, texts=texts)
         for source, key, numbers, bools, texts in found
+        if named is None or (source, key) in named
     ]
 
 
@@ -134,20 +135,18 @@ def key_ids(
     connection: sa.Connection, project: int, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
     """Return the ids of those keys that the project knows."""
-    by_source: dict[str, list[str]] = {}
-    for source, key in names:
-        by_source.setdefault(source, []).append(key)
+    wanted = set(names)
+    sources = sorted({source for source, _ in wanted})
+    rest = iter(sorted({key for _, key in wanted}))
     found: dict[tuple[str, str], int] = {}
-    for source, named in by_source.items():
-        rest = iter(named)
-        while some := list(islice(rest, _AT_ONCE)):
-            rows = connection.execute(
-                sa.select(keys.c.key, keys.c.id).where(
-                    keys.c.project == project, keys.c.source == source, keys.c.key.in_(some)
-                )
+    while some := list(islice(rest, _AT_ONCE)):
+        rows = connection.execute(
+            sa.select(keys.c.source, keys.c.key, keys.c.id).where(
+                keys.c.project == project, keys.c.source.in_(sources), keys.c.key.in_(some)
             )
-            found.update(((source, key), key_id) for key, key_id in rows)
-    return found
+        )
+        found.update(((source, key), key_id) for source, key, key_id in rows)
+    return {name: found[name] for name in wanted if name in found}
 
 
 def _ids(

@@ -42,7 +42,8 @@ _OPERATORS: Mapping[str, Callable[[_Sql, _Sql], _Sql]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": lambda left, right: left / sa.func.nullif(right, 0.0),
+    # By 0 it gives NULL in SQLite.
+    "/": operator.truediv,
 }
 
 
@@ -177,8 +178,12 @@ class RunQuery:
                 left, right = self._sides(operand.left).num, self._sides(operand.right).num
                 if left is None or right is None:
                     return _Sides(_nothing(), None)
-                # Whole numbers would be divided as such.
-                halves = (sa.cast(side, sa.Double) for side in (left, right))
+                # Whole numbers would be divided as such. What was calculated is none, and SQLite
+                # reads long sums only where nothing stands around each.
+                halves = (
+                    side if isinstance(of, Arithmetic) else sa.cast(side, sa.Double)
+                    for side, of in ((left, operand.left), (right, operand.right))
+                )
                 return _Sides(_OPERATORS[operand.op](*halves), None)
             case _:
                 assert_never(operand)
@@ -224,16 +229,28 @@ class RunQuery:
         )
 
 
-def is_behind(terms: Sequence[_Term], place: Place) -> sa.ColumnElement[bool]:
-    """Return whether a row stands behind a place in the order of the terms."""
-    at = [one for value in place.values for one in value] + [place.number]
-    if len(at) != len(terms):
-        raise UsageError("cursor must be the 'next' of an answer in the same order")
-    found: sa.ColumnElement[bool] = sa.false()
-    for (sql, is_falling), value in zip(reversed(terms), reversed(at), strict=True):
-        beyond = sql < value if is_falling else sql > value
-        found = sa.or_(beyond, sa.and_(sql == value, found))
-    return found
+def ordered(
+    connection: sa.Connection,
+    query: RunQuery,
+    wanted: Sequence[sa.ColumnElement[bool]],
+    sort: Sequence[SortKey],
+    after: Place | None,
+    limit: int,
+) -> tuple[list[Sequence[Any]], int]:
+    """Return the terms of the runs behind a place, and how many are wanted in all."""
+    terms = query.order(sort)
+    tables = query.tables()
+    selected = sa.select(*(term.sql for term in terms)).select_from(tables).where(*wanted)
+    selected = selected.limit(limit).order_by(
+        *(term.sql.desc() if term.is_falling else term.sql.asc() for term in terms)
+    )
+    if after is None:
+        # Counted on the way: a statement of its own would look at all runs once more.
+        rows = connection.execute(selected.add_columns(sa.func.count().over())).all()
+        return [row[:-1] for row in rows], rows[0][-1] if rows else 0
+    count = sa.select(sa.func.count()).select_from(tables).where(*wanted)
+    total = connection.execute(count).scalar_one()
+    return list(connection.execute(selected.where(_is_behind(terms, after))).all()), total
 
 
 def place_of(row: Sequence[Any]) -> Place:
@@ -253,6 +270,18 @@ def group_of(row: Sequence[Any], columns: int) -> RunGroup:
     counts = row[5 * columns : 5 * columns + len(RUN_STATES)]
     states = {s: count for s, count in zip(RUN_STATES, counts, strict=True) if count}
     return RunGroup(values=tuple(found), states=states)
+
+
+def _is_behind(terms: Sequence[_Term], place: Place) -> sa.ColumnElement[bool]:
+    """Return whether a row stands behind a place in the order of the terms."""
+    at = [one for value in place.values for one in value] + [place.number]
+    if len(at) != len(terms):
+        raise UsageError("cursor must be the 'next' of an answer in the same order")
+    found: sa.ColumnElement[bool] = sa.false()
+    for (sql, is_falling), value in zip(reversed(terms), reversed(at), strict=True):
+        beyond = sql < value if is_falling else sql > value
+        found = sa.or_(beyond, sa.and_(sql == value, found))
+    return found
 
 
 def _compared(compare: Callable[[_Sql, _Sql], _Sql], left: _Sides, right: _Sides) -> _Sql:

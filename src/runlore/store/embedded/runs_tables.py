@@ -4,11 +4,12 @@ import json
 from dataclasses import asdict
 from typing import cast
 
+import msgspec
 import sqlalchemy as sa
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Value
-from runlore.core.run import RunRef
+from runlore.core.run import Fork, RunRef
 from runlore.store.runs import Noted, RunRecord, RunSummary, RunValues, WriterRecord
 
 schema = sa.MetaData()
@@ -120,17 +121,23 @@ def encode(record: RunRecord) -> str:
     document = asdict(record)
     for column in ("ref", "number"):
         del document[column]
+    if record.fork is None:
+        del document["fork"]
+    else:
+        document["fork"] = record.fork._asdict()
     return json.dumps(document, separators=(",", ":"))
 
 
 def decode(ref: RunRef, number: int, text: str) -> RunRecord:
     """Read the document of a run."""
-    document = cast(JsonObject, json.loads(text))
+    document = _object(text)
     writers = cast(dict[str, JsonObject], document.pop("writers"))
     tags = cast(list[str], document.pop("tags"))
     definitions = cast(list[JsonObject], document.pop("definitions"))
+    fork = cast(JsonObject | None, document.pop("fork", None))
     return RunRecord(
         ref=ref,
+        fork=None if fork is None else Fork(str(fork["run"]), cast(int, fork["step"])),
         number=number,
         tags=tuple(tags),
         definitions=tuple(definitions),
@@ -153,11 +160,11 @@ def encode_noted(summary: RunSummary) -> dict[str, object]:
 
 def decode_noted(last_step: int | None, values: str, bounds: str) -> RunSummary:
     """Read what metrics amount to."""
-    known = cast(dict[str, tuple[float | None, float | None]], json.loads(bounds))
+    known = cast(dict[str, tuple[float | None, float | None]], _object(bounds))
     return RunSummary(
         {
             key: Noted(value, *known.get(key, (None, None)))
-            for key, value in cast(dict[str, Value], json.loads(values)).items()
+            for key, value in cast(dict[str, Value], _object(values)).items()
         },
         last_step,
     )
@@ -165,7 +172,16 @@ def decode_noted(last_step: int | None, values: str, bounds: str) -> RunSummary:
 
 def decode_values(last_step: int | None, values: str) -> RunValues:
     """Read what metrics amount to, by values alone."""
-    return RunValues(cast(JsonObject, json.loads(values)), last_step)
+    return RunValues(_object(values), last_step)
+
+
+def _object(text: str) -> JsonObject:
+    """Read an object: a list of runs has hundreds of them, of hundreds of keys."""
+    try:
+        return cast(JsonObject, msgspec.json.decode(text, type=dict))
+    except msgspec.DecodeError:
+        # It knows neither NaN and infinities nor halves of surrogate pairs.
+        return cast(JsonObject, json.loads(text))
 
 
 def _storable(text: str) -> str:

@@ -14,9 +14,11 @@ import { RunNotes, RunTags, saveBy } from "./RunNotes";
 interface RunHeadProps {
   readonly run: Run;
   readonly onDeleted: () => void;
+  /** Links to the run of this id, of which this one is a fork. */
+  readonly parentLink: (id: string) => ReactNode;
 }
 
-export function RunHead({ run, onDeleted }: RunHeadProps) {
+export function RunHead({ run, onDeleted, parentLink }: RunHeadProps) {
   const [isAsking, setAsking] = useState(false);
   useCommands(useMemo(() => [{ name: "Delete this run…", key: "", run: () => { setAsking(true); } }], []));
   const begun = Date.parse(run.created_at);
@@ -39,6 +41,7 @@ export function RunHead({ run, onDeleted }: RunHeadProps) {
         {run.program !== null && <Fact name="Program">{run.program}</Fact>}
         {run.group !== null && <Fact name="Group">{run.group}</Fact>}
         {run.job_type !== null && <Fact name="Job type">{run.job_type}</Fact>}
+        {run.fork !== null && <Fact name="Fork of">{parentLink(run.fork.run)} at step {fullNumber(run.fork.step)}</Fact>}
         <Fact name="Id">{run.id}</Fact>
       </dl>
       <RunNotes run={run} />

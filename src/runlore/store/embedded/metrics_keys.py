@@ -1,0 +1,116 @@
+"""Which keys runs have, from the sets of columns that their blocks share: no block is read."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from runlore.core.metric import Kind
+from runlore.core.run import RunRef
+from runlore.errors import DamageError
+from runlore.store.embedded.metrics_blob import unseal
+from runlore.store.embedded.metrics_findings import agreeing
+from runlore.store.embedded.metrics_histories import Histories
+from runlore.store.embedded.metrics_log import ALIVE, translated
+from runlore.store.embedded.metrics_reader import HistoryReader
+from runlore.store.embedded.metrics_tail import Memory, Run
+
+_Cells: TypeAlias = tuple[tuple[str, Kind], ...]
+
+
+def count_keys(
+    memory: Memory, histories: Histories, runs: Collection[RunRef]
+) -> Mapping[tuple[str, Kind], int]:
+    """Count the runs that have each key and kind; those that are not there have none."""
+    found = _Found()
+    by_project: dict[int, dict[int, Run]] = {}
+    with memory.changed:
+        memory.check_open()
+        for ref in runs:
+            run = memory.runs.get(ref)
+            if run is None or run.state != ALIVE:
+                continue
+            by_project.setdefault(run.project, {})[run.id] = run
+            for writer in run.writers.values():
+                for piece in writer.tail:
+                    for block in piece.blocks:
+                        found.add(run.id, found.number(block.columns.cells))
+    # Looked at behind the tails: what is packed in between is counted from both, once.
+    for project, of_project in by_project.items():
+        with _lent(histories, project, of_project.values()) as lent:
+            if lent is not None:
+                _count_packed(*lent, of_project, found)
+    return found.counts()
+
+
+@dataclass(slots=True)
+class _Found:
+    """The sets of columns of each run; most runs of a project have the same few."""
+
+    sets: dict[_Cells, int] = field(default_factory=dict)
+    of_run: dict[int, set[int]] = field(default_factory=dict)
+
+    def number(self, cells: _Cells) -> int:
+        return self.sets.setdefault(cells, len(self.sets))
+
+    def add(self, run: int, number: int) -> None:
+        if run in self.of_run:
+            self.of_run[run].add(number)
+        else:
+            self.of_run[run] = {number}
+
+    def counts(self) -> Counter[tuple[str, Kind]]:
+        sets = list(self.sets)
+        counts: Counter[tuple[str, Kind]] = Counter()
+        for numbers, runs in Counter(map(frozenset, self.of_run.values())).items():
+            for cell in set().union(*(sets[number] for number in numbers)):
+                counts[cell] += runs
+        return counts
+
+
+@contextmanager
+def _lent(
+    histories: Histories, project: int, runs: Collection[Run]
+) -> Iterator[tuple[HistoryReader, int] | None]:
+    """Lend the reader of a project's history and the number of its last pack, if it has one."""
+    history = histories.find(project)
+    if history is None:
+        for run in runs:
+            for writer in run.writers.values():
+                writer.check_unpacked()
+        yield None
+        return
+    reader = history.borrow()
+    try:
+        with translated(history.path), agreeing(history.path):
+            yield reader, history.published
+    finally:
+        history.give_back(reader)
+
+
+def _count_packed(
+    reader: HistoryReader, published: int, runs: Mapping[int, Run], found: _Found
+) -> None:
+    known: dict[bytes, int] = {}
+    for run, number, body in reader.column_sets(list(runs)):
+        if body not in known:
+            name = f"columns {number} of run {runs[run].ref} in {str(reader.path)!r}"
+            try:
+                cells = json.loads(unseal(body, name))
+            except DamageError as error:
+                reader.tell(error)
+                _count_summaries(reader, published, runs[run], found)
+                continue
+            known[body] = found.number(tuple((key, kind) for key, kind in cells))
+        found.add(run, known[body])
+
+
+def _count_summaries(reader: HistoryReader, published: int, run: Run, found: _Found) -> None:
+    """Count the keys of a run of which a set of columns is damaged."""
+    for writer in list(run.writers.values()):
+        summary = reader.summary(run.id, writer.id, str(run.ref), published)
+        if summary is not None:
+            cells = tuple((cell.key, cell.kind) for cell in summary.cells())
+            found.add(run.id, found.number(cells))
