@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from runlore.core.json import JsonValue
 
@@ -43,10 +43,25 @@ X_COLUMNS = ("x_min", "x_max", "x_last")
 
 _HEAD = struct.Struct("<4sII4x")
 _VERSION = 1
+_WHOLE_BYTES, _PIECE_BYTES = 2**20, 2**18
 
 
-def encode_series(header: Mapping[str, JsonValue], columns: Iterable[bytes | memoryview]) -> bytes:
-    """Encode the header and, in the order of its series and groups, their columns of bytes."""
+def encode_series(
+    header: Mapping[str, JsonValue], columns: Sequence[memoryview]
+) -> Iterator[bytes]:
+    """Encode the header and, in the order of its series and groups, their columns of bytes.
+
+    A large answer comes in pieces, so that it is nowhere in memory as a whole once more.
+    """
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(_HEAD.size + len(text)) % 8)
-    return b"".join([_HEAD.pack(b"RLSR", _VERSION, len(text)), text, *columns])
+    held: list[bytes | memoryview] = [_HEAD.pack(b"RLSR", _VERSION, len(text)), text]
+    size = _HEAD.size + len(text)
+    is_small = size + sum(column.nbytes for column in columns) <= _WHOLE_BYTES
+    for column in columns:
+        held.append(column)
+        size += column.nbytes
+        if size >= _PIECE_BYTES and not is_small:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)

@@ -14,8 +14,9 @@ def an_answer() -> bytes:
     heads: list[JsonValue] = [
         {"run": run, "key": "loss", "width": 4, "points": 8, "rows": 2} for run in ("a", "b")
     ]
-    columns = [struct.pack("<2d", *values) for values in ((0, 4), (1, 2), (0, 4), (3, 5))]
-    return encode_series({"columns": ["step", "min"], "series": heads}, columns)
+    rows = ((0, 4), (1, 2), (0, 4), (3, 5))
+    columns = [memoryview(struct.pack("<2d", *values)) for values in rows]
+    return b"".join(encode_series({"columns": ["step", "min"], "series": heads}, columns))
 
 
 def test_columns_are_found_by_run_key_and_name() -> None:

@@ -22,6 +22,7 @@ from runlore.store.embedded.metrics_programs import (
 )
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_tail import ProgressSource
 
 NEVER = 2**62
 """Behind every step."""
@@ -33,8 +34,13 @@ class WriterView:
 
     id: int
     name: str
-    progress: Progress
+    source: ProgressSource
     tail: Sequence[Block]
+
+    @property
+    def progress(self) -> Progress:
+        """How far it came."""
+        return self.source.progress
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +59,12 @@ class RunView:
     reader: HistoryReader | None
     summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
     parents: Sequence["ParentView"] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one writer's packed points are all there is, and all of them count."""
+        is_alone = len(self.writers) == 1 and not self.parents
+        return is_alone and not self.writers[0].tail and not self.rewinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
