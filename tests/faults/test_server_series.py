@@ -93,6 +93,24 @@ def test_nested_repeats_meet_long_keys_without_keeping_the_server_busy(
     assert server.get("/healthz").status == 200
 
 
+def test_an_answer_of_several_pieces_holds_every_number(server: ServerProcess) -> None:
+    builder = SpoolBuilder(RunRef("local", "digits", "large"))
+    for step in range(9000):
+        builder.log({"a": step / 4, "b": -step / 4}, step=step)
+    assert server.send_spool(builder).status == 200
+    body = json.dumps({"runs": ["large"], "keys": ["a", "b"], "buckets": 10_000}).encode()
+    headers = {"Content-Type": "application/json", "Accept": _TYPE}
+    answer = server.request("POST", _PATH, body, headers)
+    assert (answer.status, answer.headers["content-type"]) == (200, _TYPE)
+    assert len(answer.body) > 2**20
+    (size,) = struct.unpack_from("<8xI", answer.body)
+    assert len(answer.body) == 16 + size + 2 * len(COLUMNS) * 9000 * 8
+    numbers = struct.unpack_from(f"<{2 * len(COLUMNS) * 9000}d", answer.body, 16 + size)
+    assert list(numbers[:9000]) == list(range(9000))
+    last = len(COLUMNS) + COLUMNS.index("last")
+    assert numbers[last * 9000 :][:9000] == tuple(-step / 4 for step in range(9000))
+
+
 def test_groups_come_binary_and_as_json_with_the_same_numbers(server: ServerProcess) -> None:
     body: JsonObject = {
         "runs": ["r2"],

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from runlore.core.json import JsonValue
 
@@ -44,6 +44,7 @@ X_COLUMNS = ("x_min", "x_max", "x_last")
 VERSION = 2
 
 _HEAD = struct.Struct("<4sII4x")
+_WHOLE_BYTES, _PIECE_BYTES = 2**20, 2**18
 
 
 class Pool:
@@ -64,8 +65,20 @@ class Pool:
             self._size += len(column) // 8
         return at
 
-    def encode(self, header: Mapping[str, JsonValue]) -> bytes:
-        """Encode the header, which names the places, and the columns behind it."""
+    def encode(self, header: Mapping[str, JsonValue]) -> Iterator[bytes]:
+        """Encode the header, which names the places, and the columns behind it.
+
+        A large answer comes in pieces, so that it is nowhere in memory as a whole once more.
+        """
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(_HEAD.size + len(text)) % 8)
-        return b"".join([_HEAD.pack(b"RLSR", VERSION, len(text)), text, *self._places])
+        held = [_HEAD.pack(b"RLSR", VERSION, len(text)), text]
+        size = _HEAD.size + len(text)
+        is_small = size + 8 * self._size <= _WHOLE_BYTES
+        for column in self._places:
+            held.append(column)
+            size += len(column)
+            if size >= _PIECE_BYTES and not is_small:
+                yield b"".join(held)
+                held, size = [], 0
+        yield b"".join(held)

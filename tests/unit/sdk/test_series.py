@@ -16,7 +16,7 @@ def an_answer() -> bytes:
     for run, values in (("a", (1, 2)), ("b", (3, 5))):
         at: list[JsonValue] = [pool.place(struct.pack("<2d", *each)) for each in ((0, 4), values)]
         heads.append({"run": run, "key": "loss", "width": 4, "points": 8, "rows": 2, "at": at})
-    return pool.encode({"columns": ["step", "min"], "series": heads})
+    return b"".join(pool.encode({"columns": ["step", "min"], "series": heads}))
 
 
 def test_columns_are_found_by_run_key_and_name() -> None:

@@ -40,7 +40,7 @@ from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_read import RunAnswers
 from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_scan import scan_of
-from runlore.store.embedded.metrics_series import SeriesAnswers
+from runlore.store.embedded.metrics_series import answered
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_tail import (
     Batch,
@@ -166,12 +166,8 @@ class EmbeddedMetricStore:
         """Bucket the numbers of each run and key."""
         if buckets < 2:
             raise UsageError(f"buckets must be at least 2, got {buckets}")
-        found: list[Series | None] = []
         with self._views(runs) as views:
-            for view in views:
-                answers = SeriesAnswers(Snapshot(view))
-                found += [answers.series(key, buckets, start, stop, axis) for key in keys]
-        return [series for series in found if series is not None]
+            return answered(views, keys, buckets, start, stop, axis)
 
     def rows(
         self,
@@ -492,7 +488,7 @@ class _Taken:
                 WriterView(
                     id=writer.id,
                     name=writer.name,
-                    progress=writer.progress,
+                    source=writer.source,
                     tail=[block for piece in writer.tail for block in piece.blocks],
                 )
                 for writer in run.writers.values()

@@ -1,6 +1,6 @@
 """Some frames of one writer in a snapshot: a packed block or one of the tail."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -62,23 +62,29 @@ def share_of_window(part: Part, keys: Collection[str] | None) -> float:
 
 
 class TailPart(Part):
-    def __init__(self, writer: int, block: Block) -> None:
-        steps = block.steps
-        super().__init__(writer, block.columns, int(steps.min()), int(steps.max()), len(block))
-        self._block = block
-        self._frames = np.array([steps, block.offsets, block.times, block.back, block.late])
+    """Blocks of the tail with the same columns: a request is answered from few parts, not many."""
+
+    def __init__(self, writer: int, blocks: Sequence[Block]) -> None:
+        self._frames = np.concatenate(
+            [(one.steps, one.offsets, one.times, one.back, one.late) for one in blocks], axis=1
+        )
+        steps = self._frames[0]
+        super().__init__(writer, blocks[0].columns, int(steps.min()), int(steps.max()), len(steps))
+        self._blocks = blocks
 
     def frames(self) -> Ints:
         return self._frames
 
     def numbers(self, column: int) -> Floats:
-        return self._block.numbers[:, self.columns.slots[column]]
+        slot = self.columns.slots[column]
+        return np.concatenate([block.numbers[:, slot] for block in self._blocks])
 
     def texts(self, column: int) -> list[str]:
-        return self._block.texts[self.columns.slots[column]]
+        slot = self.columns.slots[column]
+        return [text for block in self._blocks for text in block.texts[slot]]
 
     def text_bytes(self) -> int:
-        return sum(len(text) for texts in self._block.texts for text in texts)
+        return sum(len(text) for one in self._blocks for texts in one.texts for text in texts)
 
 
 class PackedPart(Part):
