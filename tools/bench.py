@@ -12,9 +12,10 @@ from tools.steps import Board, Step, log_of
 
 PEERS = CACHE / "peers"
 # What is measured beside a peer runs where the peer can be imported.
-_BESIDE_PEERS = ("log", "sender")
+_BESIDE_PEERS = ("charts", "ingest", "log", "sender")
 # The drivers use runlore.testing, which needs hypothesis.
-_PACKAGES = ("numpy", "hypothesis", "wandb", "trackio")
+_PACKAGES = ("numpy", "hypothesis")
+_PEERS = ("wandb", "trackio", "tensorboardX", "mlflow", "aim>=3.29,<4")
 _DRIVER_S = 900.0
 
 
@@ -64,6 +65,18 @@ def _beside_peer(peer: str, scalars: int, goal: float) -> Figure:
     return Figure(measure, "log", pattern, goal, "x", is_least=True, without=_NO_PEERS)
 
 
+def _beside_ingest(peer: str) -> Figure:
+    pattern = rf"beside {peer} .*?ours is ([\d.]+)x"
+    measure = f"points/s of 50 runs: ours to {peer}"
+    return Figure(measure, "ingest", pattern, 10, "x", is_least=True, without=_NO_PEERS)
+
+
+def _beside_chart(peer: str, chart: str) -> Figure:
+    pattern = rf"chart of {chart}, {peer} .*?ours is ([\d.]+)x"
+    measure = f"{chart} over HTTP: {peer} to ours"
+    return Figure(measure, "charts", pattern, 30, "x", is_least=True, without=_NO_PEERS)
+
+
 FIGURES = (
     *(
         _beside_json(kind, count, goal)
@@ -107,6 +120,22 @@ FIGURES = (
     Figure("1 x 100 k steps over HTTP", "series", r"1 x 100 k.*? ([\d.]+) ms median", 2, "ms"),
     Figure("20 x 10 k steps over HTTP", "series", r"20 x 10 k.*? ([\d.]+) ms median", 6, "ms"),
     Figure("series while 100 k points/s come in", "series", r"load, 95 % +([\d.]+) ms", 50, "ms"),
+    *(
+        _beside_chart(peer, chart)
+        for chart in ("1 x 100 k steps", "20 x 10 k steps")
+        for peer in ("trackio", "mlflow", "aim")
+    ),
+    Figure(
+        "50 runs from 4 programs, durable",
+        "ingest",
+        r"programs: ([\d,]+) points/s",
+        200_000,
+        "/s",
+        is_least=True,
+    ),
+    *(_beside_ingest(peer) for peer in ("wandb", "trackio", "tensorboardX")),
+    Figure("256 writers, 20 pages, CPU", "writers", r"server ([\d.]+) % of a core", 60, "%"),
+    Figure("256 writers, 20 pages, refused", "writers", r"back-pressure (\d+) answers", 0, ""),
     Figure("1000 x 10 k steps, CPU", "series", r"200 buckets +([\d.]+) ms CPU", 80, "ms"),
     Figure("export to Parquet", "series", r"parquet +([\d.]+) M", 1, "M/s", is_least=True),
     Figure(
@@ -185,10 +214,13 @@ def _step(driver: str, *, peers: bool) -> Step:
 
 
 def _install_peers(board: Board) -> None:
-    """Make the virtual environment that holds the other trackers beside ours."""
-    state = digest([ROOT / "pyproject.toml"], extra=" ".join(_PACKAGES))
+    """Make the virtual environment that holds the other trackers beside ours.
+
+    One that cannot be installed here (Aim 3 has no wheels for Python 3.13) is left out.
+    """
+    state = digest([ROOT / "pyproject.toml"], extra=" ".join([*_PACKAGES, *_PEERS]))
     if is_fresh("peers", state) and (PEERS / "bin" / "python").exists():
-        board.done("wandb and trackio", "unchanged")
+        board.done(", ".join(_PEERS), "unchanged")
         return
     variables = environment.uv_variables()
     uv = in_venv("uv")
@@ -197,10 +229,15 @@ def _install_peers(board: Board) -> None:
     install = [uv, "pip", "install", "--python", str(PEERS / "bin" / "python")]
     board.run(
         Step(
-            name="wandb and trackio",
-            log="bench-peers",
+            name="Runlore beside the peers",
+            log="bench-runlore",
             command=[*install, "--editable", ".[server]", *_PACKAGES],
             environment=variables,
         )
     )
-    mark("peers", state)
+    steps = [
+        Step(name=peer, log=f"peer-{peer}", command=[*install, peer], environment=variables)
+        for peer in _PEERS
+    ]
+    if board.attempt_all(steps, at_once=1):
+        mark("peers", state)

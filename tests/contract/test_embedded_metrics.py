@@ -86,6 +86,26 @@ class TestTowersOfMetricStoreManyTimes(MetricStoreAgainstReference, ForksAgainst
         return lambda: PackedMetricStore(tmp_path / "metrics", TestTowersOfMetricStore.sizes)
 
 
+def test_rows_of_one_step_come_in_the_order_in_which_they_were_sent(tmp_path: Path) -> None:
+    """Also those of one piece that hold the same key in two forms, one among the other."""
+    builder = SpoolBuilder(a_run(), "w-1")
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
+        builder.log({"loss": value}, step=0, form="mixed" if value % 2 == 0 else "row")
+    store = EmbeddedMetricStore(tmp_path)
+    store.append([builder.piece()])
+
+    shown = [row.values["loss"] for row in store.rows(a_run())]
+    (series,) = store.series([a_run()], ["loss"], buckets=10)
+    (summary,) = store.keys(a_run())
+
+    assert shown == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert series.last.tolist() == shown
+    batches = store.scan(a_run()).batches
+    assert [value for one in batches for value in one.columns[0].values] == shown
+    assert summary.last == 5.0
+    store.close()
+
+
 def test_what_is_packed_leaves_the_log_whoever_packs_it(tmp_path: Path) -> None:
     store = EmbeddedMetricStore(tmp_path)
     for number in range(0, 1200, 300):

@@ -178,6 +178,9 @@ def _show(run: ApiRun, as_json: bool) -> None:
     if run.finished_at is not None:
         emit(f"  ended    {run.finished_at.isoformat(timespec='seconds')}")
     emit(f"  points   {run.points:,}")
+    lost = cast(int, run.to_json().get("gaps", 0))
+    if lost:
+        emit(f"  lost     {lost:,} points, which the program counted but could not keep")
     fork = run.to_json().get("fork")
     if isinstance(fork, dict):
         emit(f"  fork     of {fork.get('run')} at step {fork.get('step')}")

@@ -18,6 +18,7 @@ from runlore import settings
 from runlore.cli.console import emit
 from runlore.cli.logs import logging_beside
 from runlore.errors import UnavailableError, UsageError
+from runlore.sdk.leftover import leftovers
 from runlore.sdk.staging import staging_roots
 from runlore.sdk.sync import own_folders, waiting_writers
 
@@ -95,7 +96,8 @@ def _serve(options: ServeOptions) -> None:
         if host not in _LOOPBACK:
             key, is_new = shared_key(folder / "key")
         roots = staging_roots(found.staging, found.home)
-        waiting = waiting_writers(own_folders(found.home), roots)
+        own = own_folders(found.home)
+        waiting = waiting_writers(own, roots) + len(leftovers(found.home, own, roots))
         address = _address(host, listener.getsockname()[1])
         text = greeting(
             public_url or address,

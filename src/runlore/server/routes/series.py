@@ -51,6 +51,7 @@ async def query_series(
     data: SeriesQuery,
 ) -> Response[bytes] | Stream:
     """Return the numbers of runs and of groups of runs, each in at most `buckets` buckets."""
+    # JSON is answered as text as well; its shape is named above for the description alone.
     checked_owner(owner)
     checked_name(project, "project")
     is_binary = MEDIA_TYPE in request.headers.get("accept", "")

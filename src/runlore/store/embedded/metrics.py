@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -138,7 +139,19 @@ class EmbeddedMetricStore:
         """Count the runs, of some, that have each key and kind."""
         for ref in runs:
             self._waker.wake(ref)
-        return count_keys(self._memory, self._histories, runs)
+        found: list[set[tuple[str, Kind]]] = []
+        alone = set(runs)
+        for fork in [run for run in alone if self._memory.ancestors(run)]:
+            try:
+                with self._views([fork]) as views:
+                    found += [Snapshot(view).cells() for view in views]
+                alone.remove(fork)
+            except DamageError as error:
+                _logger.warning("the inherited keys of run %s are not counted: %s", fork, error)
+        counts = Counter(count_keys(self._memory, self._histories, alone))
+        for cells in found:
+            counts.update(cells)
+        return counts
 
     def series(
         self,

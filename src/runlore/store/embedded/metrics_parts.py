@@ -1,11 +1,17 @@
 """Some frames of one writer in a snapshot: a packed block or one of the tail."""
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from runlore.core.metric import Value
 from runlore.store.embedded.metrics_blob import Floats, Ints
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
+
+_WINDOW_FRAMES = 4096
+_WINDOW_TEXT_BYTES = 4 * 1024 * 1024
+"""Parts are opened together up to about as many frames, or bytes of texts."""
 
 
 class Part:
@@ -30,6 +36,10 @@ class Part:
     def texts(self, column: int) -> list[str]:
         raise NotImplementedError
 
+    def text_bytes(self) -> int:
+        """Return about how many bytes its texts have, without reading those that are packed."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Forget what was decoded; it will be decoded again if it is asked for."""
 
@@ -42,21 +52,39 @@ class Part:
         return [bool(number) for number in numbers] if kind == "bool" else numbers
 
 
+def share_of_window(part: Part, keys: Collection[str] | None) -> float:
+    """Return how much of what is opened together a part is, for some keys or for all."""
+    share = part.n / _WINDOW_FRAMES
+    columns = part.columns
+    if any(keys is None or columns.keys[at] in keys for at in columns.text_columns):
+        share = max(share, part.text_bytes() / _WINDOW_TEXT_BYTES)
+    return share
+
+
 class TailPart(Part):
-    def __init__(self, writer: int, block: Block) -> None:
-        steps = block.steps
-        super().__init__(writer, block.columns, int(steps.min()), int(steps.max()), len(block))
-        self._block = block
-        self._frames = np.array([steps, block.offsets, block.times, block.back, block.late])
+    """Blocks of the tail with the same columns: a request is answered from few parts, not many."""
+
+    def __init__(self, writer: int, blocks: Sequence[Block]) -> None:
+        self._frames = np.concatenate(
+            [(one.steps, one.offsets, one.times, one.back, one.late) for one in blocks], axis=1
+        )
+        steps = self._frames[0]
+        super().__init__(writer, blocks[0].columns, int(steps.min()), int(steps.max()), len(steps))
+        self._blocks = blocks
 
     def frames(self) -> Ints:
         return self._frames
 
     def numbers(self, column: int) -> Floats:
-        return self._block.numbers[:, self.columns.slots[column]]
+        slot = self.columns.slots[column]
+        return np.concatenate([block.numbers[:, slot] for block in self._blocks])
 
     def texts(self, column: int) -> list[str]:
-        return self._block.texts[self.columns.slots[column]]
+        slot = self.columns.slots[column]
+        return [text for block in self._blocks for text in block.texts[slot]]
+
+    def text_bytes(self) -> int:
+        return sum(len(text) for one in self._blocks for texts in one.texts for text in texts)
 
 
 class PackedPart(Part):
@@ -85,6 +113,9 @@ class PackedPart(Part):
     def texts(self, column: int) -> list[str]:
         slot = self.columns.slots[column]
         return self._reader.texts(self._row, self.columns, slot, self._run_name)
+
+    def text_bytes(self) -> int:
+        return self._reader.text_bytes(self._row, self.columns) if self.columns.text_columns else 0
 
     def release(self) -> None:
         """Forget what was decoded."""

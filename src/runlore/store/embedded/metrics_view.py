@@ -1,14 +1,16 @@
 """One run in one snapshot: its packed and unpacked parts, and what of them is superseded."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from runlore.core.metric import Kind
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_decode import Block
+from runlore.store.embedded.metrics_history import joined
 from runlore.store.embedded.metrics_levels import Tower
 from runlore.store.embedded.metrics_log import Rewind
 from runlore.store.embedded.metrics_parts import PackedPart, Part, TailPart
@@ -148,6 +150,16 @@ class Snapshot:
             if tower.key.writer not in line.late
         ]
 
+    def cells(self) -> set[tuple[str, Kind]]:
+        """Return the keys and kinds that the run has or inherits, superseded or not."""
+        return {
+            (cell.key, cell.kind)
+            for line in self.lines
+            for writer in line.writers
+            for cell in self.summary(writer).cells()
+            if cell.first_step < line.end
+        }
+
     def parts(self, low: int, high: int) -> list[Part]:
         """Return all parts with steps from `low` to before `high`."""
         found: list[Part] = []
@@ -185,8 +197,8 @@ class Snapshot:
             if view.reader is not None:
                 packed = view.summaries(view.reader, view.id, writer.id, line.name, view.published)
             summary = packed.copy() if packed is not None else Summary()
-            for block in writer.tail:
-                summary.fold(block)
+            for blocks in _alike(writer):
+                summary.fold(joined(blocks[0].columns, blocks))
             self._summaries[writer.id] = summary
         return self._summaries[writer.id]
 
@@ -256,7 +268,7 @@ class Snapshot:
     def _tail(self, line: Line, low: int, high: int) -> list[Part]:
         if line not in self._tails:
             self._tails[line] = [
-                TailPart(writer.id, block) for writer in line.writers for block in writer.tail
+                TailPart(writer.id, blocks) for writer in line.writers for blocks in _alike(writer)
             ]
         return [
             part for part in self._tails[line] if part.last_step >= low and part.first_step < high
@@ -278,6 +290,25 @@ def _covering(rewinds: Iterable[Rewind], writer: int) -> list[tuple[int, int]]:
     return [
         (rewind.step, stored) for rewind in rewinds if (stored := rewind.stored.get(writer, 0)) > 0
     ]
+
+
+def _alike(writer: WriterView) -> Iterator[list[Block]]:
+    """Yield the blocks of a tail; together those with the same columns that follow each other.
+
+    A program that logs once a second leaves dozens of blocks of one row. Parts are in the order
+    of the stream, but one piece may hold the same columns twice, as rows of a key set and as
+    mixed rows, one among the other: such blocks stay apart.
+    """
+    together: list[Block] = []
+    for block in writer.tail:
+        if together and not (
+            block.columns is together[-1].columns and block.offsets[0] > together[-1].offsets[-1]
+        ):
+            yield together
+            together = []
+        together.append(block)
+    if together:
+        yield together
 
 
 def _begin(writer: WriterView) -> tuple[int, str]:
