@@ -12,7 +12,8 @@ from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunState
 from runlore.core.text import printable
 from runlore.errors import UsageError
-from runlore.sdk.api import Api, ApiRun
+from runlore.sdk.api import Api
+from runlore.sdk.api_run import ApiRun
 
 app = typer.Typer(no_args_is_help=True)
 
