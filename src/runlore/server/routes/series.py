@@ -40,6 +40,7 @@ _KINDS: Mapping[str, Literal["step", "time", "key"]] = {
 @post(
     "/api/v1/projects/{owner:str}/{project:str}/series",
     status_code=200,
+    media_type=MEDIA_TYPE,
     responses={200: ResponseSpec(data_container=SeriesList, description="as Accept asks for")},
 )
 async def query_series(
@@ -48,7 +49,7 @@ async def query_series(
     owner: str,
     project: str,
     data: SeriesQuery,
-) -> Response[bytes] | Stream:
+) -> Response[bytes] | Stream | SeriesList:
     """Return the numbers of runs and of groups of runs, each in at most `buckets` buckets."""
     # JSON is answered as text as well; its shape is named above for the description alone.
     checked_owner(owner)
