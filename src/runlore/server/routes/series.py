@@ -40,8 +40,14 @@ _KINDS: Mapping[str, Literal["step", "time", "key"]] = {
 @post(
     "/api/v1/projects/{owner:str}/{project:str}/series",
     status_code=200,
-    media_type=MEDIA_TYPE,
-    responses={200: ResponseSpec(data_container=SeriesList, description="as Accept asks for")},
+    responses={
+        200: ResponseSpec(
+            data_container=SeriesList,
+            description="as Accept asks for",
+            # Those that are made up hold what is no JSON.
+            generate_examples=False,
+        )
+    },
 )
 async def query_series(
     request: Request[object, object, State],
@@ -49,7 +55,7 @@ async def query_series(
     owner: str,
     project: str,
     data: SeriesQuery,
-) -> Response[bytes] | Stream | SeriesList:
+) -> Response[bytes] | Stream:
     """Return the numbers of runs and of groups of runs, each in at most `buckets` buckets."""
     # JSON is answered as text as well; its shape is named above for the description alone.
     checked_owner(owner)
