@@ -448,7 +448,9 @@ def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
         places = np.array(members)
         places = places[np.argsort(lasts[places], kind="stable")]
         before = np.searchsorted(lasts[places], steps, side="right") - 1
-        wanted[places[before[before >= 0]]] = True
+        # Several may end at the same step: all that was logged there counts.
+        nearest = lasts[places][before[before >= 0]]
+        wanted[places[np.isin(lasts[places], nearest)]] = True
     return [spans[number][0] for number in np.flatnonzero(wanted).tolist()]
 
 

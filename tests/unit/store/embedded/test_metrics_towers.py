@@ -105,3 +105,21 @@ def test_towers_answer_as_points_do(tmp_path: Path, seed: int) -> None:
             reference.series([RUN], KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
         )
     store.close()
+
+
+def test_a_point_stands_at_all_that_another_key_has_at_the_step_before(tmp_path: Path) -> None:
+    sizes = Sizes(pack_frames=1, block_frames=1, small_frames=1)
+    store, reference = EmbeddedMetricStore(tmp_path, sizes), ReferenceMetricStore()
+    builder = SpoolBuilder(RUN, "w")
+    for value in (1.0, math.nan):
+        builder.log({"b": value}, step=5)
+    builder.log({"a": 0.5}, step=7)
+    for one in (store, reference):
+        one.append([builder.piece()])
+    store.settle()
+    found = store.series([RUN], ["a"], buckets=8, axis=Axis(kind="key", key="b"))
+    expected = reference.series([RUN], ["a"], buckets=8, axis=Axis(kind="key", key="b"))
+    assert expected[0].x is not None
+    assert expected[0].x.last.tolist() == [1.0]
+    assert_same_series(found, expected)
+    store.close()
