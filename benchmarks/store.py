@@ -8,7 +8,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from runlore.store.metrics import SpoolPiece
 from runlore.wire import spool
 
 SECOND_NS = 1_000_000_000
+_LONG_PIECE = 100_000
 
 
 def a_stream(run: RunRef, *, keys: int, steps: int, piece_bytes: int) -> list[SpoolPiece]:
@@ -106,6 +107,58 @@ def measure_reads(folder: Path) -> None:
     store.close()
 
 
+def measure_long(folder: Path, *, steps: int) -> None:
+    """Print what one chart costs of a run of 10,000 steps and of a very long one, cold."""
+    lengths = {"other": 100, "short": 10_000, "long": steps}
+    runs = {name: RunRef("local", "bench", name) for name in lengths}
+    store = EmbeddedMetricStore(folder)
+    for name, run in runs.items():
+        for piece in _long_stream(run, lengths[name]):
+            (answer,) = store.append([piece])
+            assert not isinstance(answer, Exception), answer
+    store.settle()
+    store.close()
+    cpus: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(30):
+        store = EmbeddedMetricStore(folder)
+        for name in ("other", "short" if turn % 2 else "long"):
+            begin = time.process_time()
+            (found,) = store.series([runs[name]], ["loss"], buckets=1000)
+            cpus[name].append(time.process_time() - begin)
+            assert found.points == lengths[name], found.points
+        store.close()
+    opened, short, long = (1e3 * min(of_run) for of_run in cpus.values())
+    print(
+        f"one chart of 1000 buckets, {steps} steps: {long:.2f} ms CPU, {long / short:.2f} times "
+        f"that of 10,000 steps, {short:.2f} (goal 1.5 ms, 1.5 times); to open the project's "
+        f"file and a chart of 100 steps: {opened:.2f} ms"
+    )
+
+
+def _long_stream(run: RunRef, steps: int) -> Iterator[SpoolPiece]:
+    """Encode a run of one key, a large piece at a time."""
+    header = {"run": run.run_id, "started_ns": SECOND_NS, "boot": "b", "boot_ns": 1}
+    held = [
+        spool.PREAMBLE + spool.frame(spool.encode_json(spool.HEADER, header)),
+        spool.frame(spool.encode_keys(0, ["loss"])),
+        spool.frame(spool.encode_key_set(0, range(1))),
+    ]
+    pack, frame, noise = spool.row_struct(1).pack, spool.frame, np.random.default_rng(0)
+    offset = 0
+    for begin in range(0, steps, _LONG_PIECE):
+        places = range(begin, min(begin + _LONG_PIECE, steps))
+        values = noise.standard_normal(len(places), dtype=np.float32).tolist()
+        held += [
+            frame(pack(spool.ROW, 0, step, SECOND_NS * (step + 1), value))
+            for step, value in zip(places, values, strict=True)
+        ]
+        if places.stop == steps:
+            held.append(frame(spool.encode_json(spool.FINISH, {"time_ns": SECOND_NS * steps})))
+        data = b"".join(held)
+        yield SpoolPiece(run=run, writer="w", offset=offset, data=data)
+        offset, held = offset + len(data), []
+
+
 def _show(name: str, ask: Callable[[], object]) -> None:
     times, cpus = [], []
     for _ in range(9):
@@ -132,6 +185,7 @@ def main() -> None:
             )
         measure_tiny(folder / "tiny")
         measure_reads(folder / "reads")
+        measure_long(folder / "long", steps=10_000_000)
 
 
 if __name__ == "__main__":

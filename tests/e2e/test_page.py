@@ -122,7 +122,7 @@ def test_a_drag_zooms_all_charts_and_a_double_click_shows_all_steps_again(
 ) -> None:
     page = open_page(f"{seeded.url}/local/digits")
     _drawn(page, "train/loss", 4)
-    box = page.locator('[data-metric="train/loss"] .u-over').bounding_box()
+    box = page.locator('[data-metric="train/loss"] .chart-plot').bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
 
@@ -149,7 +149,7 @@ def test_the_nearest_run_is_named_with_its_value_and_the_others_fade(
     page = open_page(f"{seeded.url}/local/digits?filter=train%2Facc")
     _drawn(page, "train/acc", 4)
 
-    page.locator('[data-metric="train/acc"] .u-over').hover()
+    page.locator('[data-metric="train/acc"] .chart-plot').hover()
 
     tip = page.locator('[data-metric="train/acc"] .chart-tip')
     expect(tip.locator(".is-nearest")).to_have_count(1)

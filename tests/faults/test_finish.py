@@ -1,6 +1,7 @@
 """How long finish() waits: for a server that is there, and for nobody else."""
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from runlore.testing.processes import until
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
 from runlore.testing.spool_server import SpoolServer
+from runlore.wire import spool
 
 PROGRAM = """
 import runlore
@@ -28,6 +30,19 @@ def busy_world(server: SpoolServer, tmp_path: Path) -> Iterator[World]:
     world = World(server.url, tmp_path)
     yield world
     world.close()
+
+
+def is_on_disk(world: World, kind: int) -> bool:
+    """Tell whether a frame of this kind is in the spools of a world."""
+    data = [path.read_bytes() for path in world.home.rglob("*.rlspool")]
+    return any(
+        frame.kind == kind for one in data for frame in spool.whole_frames(one, offset=0) if one
+    )
+
+
+def writers(server: SpoolServer) -> list[str]:
+    with server.lock:
+        return [name.rpartition("/")[2] for name in server.streams]
 
 
 def says(server: SpoolServer, status: int, extra: dict[str, str]) -> None:
@@ -51,6 +66,38 @@ def test_finish_waits_for_a_server_that_is_busy_or_failing(
     out, err = program.communicate(timeout=60)
     assert out == "finished\n"
     assert "100 of 100 points delivered" in err
+
+
+def test_ctrl_c_while_finish_waits_says_who_goes_on_and_all_arrives(
+    busy_world: World, server: SpoolServer
+) -> None:
+    says(server, 503, {"Retry-After": "1"})
+    program = busy_world.start(PROGRAM.format(run="hasty", seconds=3600))
+    until(lambda: is_on_disk(busy_world, spool.FINISH), shown=busy_world.shown)
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == -signal.SIGINT
+    assert "0 of 100 points delivered, interrupted while it waited\n" in err
+    assert "the sender goes on bringing the rest to the server without this program" in err
+    assert err.count("points delivered") == 1
+    server.manner = "well"
+    busy_world.settle()
+    assert sum(map(len, map(server.rows, writers(server)))) == 100
+
+
+def test_what_is_delivered_is_not_called_0_where_no_file_may_be_opened(
+    busy_world: World, server: SpoolServer
+) -> None:
+    program = busy_world.start(
+        "import resource, runlore\nrun = runlore.init()\n"
+        "for step in range(100):\n    run.log({'loss': step})\nassert run.flush(60)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\nrun.finish()\n"
+    )
+    _, err = program.communicate(timeout=60)
+    assert "· 100 points logged\n" in err
+    assert "cannot be read here, where no more files may be opened" in err
+    busy_world.settle()
+    assert sum(map(len, map(server.rows, writers(server)))) == 100
 
 
 def test_retry_after_is_honoured_while_finish_waits(

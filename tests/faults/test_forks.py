@@ -12,7 +12,8 @@ import pytest
 
 from runlore.core.run import RunRef
 from runlore.errors import ConflictError
-from runlore.sdk.api import Api, ApiRun
+from runlore.sdk.api import Api
+from runlore.sdk.api_run import ApiRun
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
 from runlore.testing.spools import SECOND_NS, SpoolBuilder
@@ -47,8 +48,8 @@ def test_a_fork_of_a_live_run_shows_inherited_history_everywhere(
     world.run(FORK.format(run="fork", parent="base", step=99, mode="online"))
     api = Api(real_server.url)
     run = api.run("faults/fork")
-    assert run.to_json()["fork"] == {"run": "base", "step": 99}
-    assert api.run("faults/base").to_json()["fork"] is None
+    assert run.fork == {"run": "base", "step": 99}
+    assert api.run("faults/base").fork is None
     assert losses(run) == expected(200, 99)
     assert (run.summary["loss"], run.summary["acc"]) == (-149.0, 99.0)
     assert (run.points, run.to_json()["last_step"]) == (50, 149)

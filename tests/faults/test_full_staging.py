@@ -1,8 +1,10 @@
 """Memory that is full or small, and bursts that it cannot hold: the disk takes what is logged."""
 
 import os
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,3 +177,47 @@ def test_a_program_that_may_write_no_more_files_ends_its_run_and_counts_what_is_
     assert isinstance(gaps, int)
     assert gaps > 0
     assert points + gaps == 40_000
+
+
+@pytest.mark.root
+@needs_root
+def test_what_lay_on_the_disk_alone_is_delivered_after_a_restart_and_swept(
+    world: World, memory: Path, real_server: ServerProcess
+) -> None:
+    end = "print('logged', flush=True); time.sleep(60)"
+    code = LOGGING.format(run="restarted", end=end)
+    # What the keys are called was told before.
+    begin = 'for n in range(-9, 1):\n    run.log({"n": n})'
+    process = world.start(code.replace('run.log({"n": 0})', begin, 1))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    fill(memory)
+    sender = world.sender()
+    os.kill(sender, signal.SIGSTOP)
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "logged\n"
+    places = world.home / "staging" / "overflow"
+    assert {path.stat().st_mode & 0o077 for path in (places, places.parent)} == {0}
+    until(lambda: len({path.name for path in places.rglob("0" * 10 + "*")}) > 2)
+    process.kill()
+    process.wait()
+    os.kill(sender, signal.SIGKILL)
+    # As a restart empties it; a day of silence stands for another boot.
+    for tree in world.trees():
+        shutil.rmtree(tree)
+    then = time.time() - 25 * 3600
+    for path in (*places.rglob("*"), *world.home.rglob("*.rlspool")):
+        os.utime(path, (then, then), follow_symlinks=False)
+    done = world.sync()
+    assert "were in memory alone when this machine stopped" in done.stdout
+    found = [row["n"] for row in world.history("restarted", "n")]
+    lost = 40_009 - len(found)
+    assert found == [*range(-9, 1), *range(lost + 1, 40_000)]
+    assert 0 < lost < 5000
+    gaps = a_run(real_server, "restarted")["gaps"]
+    assert isinstance(gaps, int)
+    assert lost * 0.5 < gaps < lost * 1.5
+    assert left_on_disk(world) == []
+    assert world.sync().returncode == 0

@@ -349,18 +349,21 @@ def test_series_come_binary_and_as_json_with_the_same_numbers(
     )
     assert answer.headers["content-type"] == "application/vnd.runlore.series"
     magic, version, size = struct.unpack_from("<4sII4x", answer.body)
-    assert (magic, version, (16 + size) % 8) == (b"RLSR", 1, 0)
+    assert (magic, version, (16 + size) % 8) == (b"RLSR", 2, 0)
     header = json.loads(answer.body[16 : 16 + size])
-    at = 16 + size
+    data = answer.body[16 + size :]
+    seen = 0
     for one, described in zip(
         cast(list[JsonObject], shown["series"]), header["series"], strict=True
     ):
         columns = cast(dict[str, list[object]], one["columns"])
-        for name in header["columns"]:
-            numbers = struct.unpack_from(f"<{described['rows']}d", answer.body, at)
-            at += 8 * described["rows"]
+        for name, at in zip(header["columns"], described["at"], strict=True):
+            numbers = struct.unpack_from(f"<{described['rows']}d", data, 8 * at)
+            seen = max(seen, 8 * (at + described["rows"]))
             assert list(numbers) == columns[name]
-    assert at == len(answer.body)
+    assert seen == len(data)
+    # What columns have in common is sent once.
+    assert header["series"][0]["at"][0] == header["series"][1]["at"][0]
     assert [(s["key"], s["width"], s["points"]) for s in header["series"]] == [
         ("x", 16, 1000),
         ("é", 16, 1000),

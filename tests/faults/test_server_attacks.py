@@ -14,7 +14,8 @@ import pytest
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunRef
 from runlore.errors import UnavailableError
-from runlore.sdk.api import Api, ApiRun
+from runlore.sdk.api import Api
+from runlore.sdk.api_run import ApiRun
 from runlore.sdk.link import Link
 from runlore.server.connection import MAX_HEAD
 from runlore.server.problems import MAX_JSON

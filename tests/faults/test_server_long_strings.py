@@ -59,7 +59,7 @@ def test_memory_comes_back_after_long_strings(server: ServerProcess) -> None:
             assert server.send_spool(builder, first).status == 200
             first = len(builder.frames)
     assert len(Api(server.url).run("long/r1").history(["text"])) == 200
-    until(lambda: memory(server) < before + 120 * MIB)
+    until(lambda: memory(server) < before + 80 * MIB)
 
 
 def memory(server: ServerProcess) -> int:

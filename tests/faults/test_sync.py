@@ -117,6 +117,46 @@ def test_a_file_cut_off_in_a_frame_is_delivered_up_to_it_and_left_as_it_is(
     assert real_server.get("/api/v1/projects/local/faults/runs/cut").json["state"] == "finished"
 
 
+def test_a_spool_without_an_end_of_a_program_that_is_gone_shows_a_crashed_run_at_once(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "endless")
+    data = path.read_bytes()
+    frames = list(spool.whole_frames(data, offset=0))
+    assert frames[-1].kind == spool.FINISH
+    path.write_bytes(data[: frames[-1].offset])
+    address = "/api/v1/projects/local/faults/runs/endless"
+    for _ in range(2):
+        done = world.sync()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert real_server.get(address).json["state"] == "crashed"
+    path.write_bytes(data)
+    assert world.sync().returncode == 0
+    assert real_server.get(address).json["state"] == "finished"
+
+
+def test_what_its_sender_had_delivered_of_a_program_that_is_gone_shows_a_crashed_run_at_once(
+    world: World, real_server: ServerProcess
+) -> None:
+    process = world.start(
+        "import runlore\nrun = runlore.init(id='both-gone')\nrun.log({'loss': 1})\n"
+        "assert run.flush(20)\nprint('flushed', flush=True)\ninput()\n"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(world.sender(), signal.SIGKILL)
+    process.kill()
+    process.wait()
+    address = "/api/v1/projects/local/faults/runs/both-gone"
+    assert real_server.get(address).json["state"] == "running"
+    # As a restart does, which leaves no staging in which the end could be noted.
+    for tree in world.trees():
+        shutil.rmtree(tree)
+    for _ in range(2):
+        assert world.sync().returncode == 0
+        assert real_server.get(address).json["state"] == "crashed"
+
+
 def test_a_copy_that_still_grows_is_delivered_as_it_grows(
     world: World, real_server: ServerProcess, tmp_path: Path
 ) -> None:
@@ -317,7 +357,7 @@ def test_what_an_emptied_server_had_goes_to_it_again_only_when_named(tmp_path: P
             world.close()
 
 
-def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
+def test_a_run_that_was_deleted_after_all_of_it_was_delivered_is_said_and_is_no_trouble(
     world: World, real_server: ServerProcess
 ) -> None:
     an_offline_spool(world, "unwanted")
@@ -339,13 +379,31 @@ def test_a_run_that_was_deleted_on_its_server_is_said_and_is_no_trouble(
         assert world.sync().stdout == done.stdout
     (line,) = world.sync("--json").stdout.splitlines()
     assert json.loads(line)["is_deleted"] is True
+
+
+def test_what_was_never_delivered_of_a_deleted_run_ends_sync_with_exit_code_1(
+    world: World, real_server: ServerProcess
+) -> None:
+    path = an_offline_spool(world, "unseen")
+    assert world.sync().returncode == 0
+    run = "/api/v1/projects/local/faults/runs/unseen"
+    assert real_server.request("DELETE", run).status in (200, 204)
     for ack in world.home.rglob("*.ack"):
         ack.unlink()
     for _ in range(2):
         done = world.sync()
-        assert (done.returncode, done.stderr) == (0, "")
-        assert f"the run was deleted on {real_server.url}" in done.stdout
-        assert "waits" not in done.stdout
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout == (
+            f"runlore: 1 run for {real_server.url}\n"
+            "  local/faults/unseen  deleted on the server\n"
+            f"    {path.name}: the run was deleted on {real_server.url}, and "
+            f"{path.stat().st_size:,} bytes here were not delivered; remove this file, or bring "
+            f"it to another server with 'runlore sync {path} --url ADDRESS'\n"
+            "runlore: 1 of 1 run not delivered: deleted on the server, which takes no more of it; "
+            "its file stays until you remove it or bring it to another server\n"
+        )
+    (line,) = world.sync("--json").stdout.splitlines()
+    assert json.loads(line)["unwanted"] == path.stat().st_size
 
 
 def test_a_run_deleted_when_half_of_it_was_delivered_stays_that_servers(
@@ -360,8 +418,8 @@ def test_a_run_deleted_when_half_of_it_was_delivered_stays_that_servers(
             assert server.request("DELETE", run).status == 200
             for _ in range(2):
                 done = world.sync()
-                assert (done.returncode, done.stderr) == (0, "")
-                assert "deleted on the server" in done.stdout
+                assert (done.returncode, done.stderr) == (1, "")
+                assert "bytes here were not delivered" in done.stdout
                 assert "left out" not in done.stdout
         finally:
             world.close()

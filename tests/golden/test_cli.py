@@ -35,6 +35,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
             for step in range(600):
                 builder.log({"loss": 2.0 / (step + 1), "val/acc": step / 600}, step=step)
             builder.log({"note": "done", "ok": True}, step=600)
+            if exit_code:
+                gap: JsonObject = {"rows": 700, "points": 1400, "reason": "full"}
+                builder.add(spool.frame(spool.encode_json(spool.GAP, gap)))
             end: JsonObject = {"exit_code": exit_code, "time_ns": time.time_ns()}
             builder.add(spool.frame(spool.encode_json(spool.FINISH, end)))
             assert server.send_spool(builder).status == 200
@@ -55,6 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         ("run-list-failed", "run list local/digits --state failed", 0),
         ("run-list-json", "run list digits --limit 1 --json", 0),
         ("run-get", "run get digits/k3f9x2ab", 0),
+        ("run-get-gaps", "run get digits/mm7q2c5d", 0),
         ("run-get-unknown", "run get digits/nothing", 1),
         ("run-list-unknown", "run list cats", 1),
         ("run-list-wrong-state", "run list digits --state dead", 1),

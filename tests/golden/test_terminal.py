@@ -18,15 +18,25 @@ def an_ending(
     exit_code: int = 0,
     seconds: float = 192.0,
     points: int = 48_000,
-    delivered: int = 48_000,
+    delivered: int | None = 48_000,
     lost: int = 0,
     is_offline: bool = False,
     trouble: str | None = None,
     spool: str = SPOOL,
     is_settled: bool = True,
+    is_interrupted: bool = False,
 ) -> Ending:
     return Ending(
-        exit_code, seconds, points, delivered, lost, is_offline, trouble, spool, is_settled
+        exit_code,
+        seconds,
+        points,
+        delivered,
+        lost,
+        is_offline,
+        trouble,
+        spool,
+        is_settled,
+        is_interrupted=is_interrupted,
     )
 
 
@@ -98,6 +108,42 @@ def test_what_no_disk_took_is_said_to_be_in_staging(is_offline: bool) -> None:
         f"not on the disk yet but in {folder}, which a restart of this machine empties; "
         "'runlore sync' brings it out"
     ]
+
+
+def test_what_is_delivered_is_not_guessed_where_it_cannot_be_read() -> None:
+    assert terminal.ended(an_ending(delivered=None, is_settled=False), []) == (
+        "runlore: finished in 3m 12s · 48,000 points logged\n"
+        "runlore: how much of it is delivered cannot be read here, where no more files may be "
+        "opened; the sender goes on with the rest, and 'runlore sync' delivers what it leaves"
+    )
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_who_does_not_wait_is_told_who_goes_on(is_settled: bool) -> None:
+    trouble = "http://127.0.0.1:7333 answered 503"
+    ending = an_ending(
+        exit_code=130,
+        delivered=40_000,
+        trouble=trouble,
+        is_settled=is_settled,
+        is_interrupted=True,
+    )
+    assert terminal.ended(ending, []) == (
+        "runlore: failed with exit code 130 in 3m 12s · 40,000 of 48,000 points delivered, "
+        "interrupted while it waited\n"
+        f"runlore: {trouble}; the sender goes on bringing the rest to the server without this "
+        "program; what it leaves goes out with 'runlore sync' or the next 'runlore serve' on "
+        "this machine"
+    )
+
+
+def test_who_does_not_wait_offline_is_told_so_too() -> None:
+    ending = an_ending(delivered=0, is_offline=True, is_settled=False, is_interrupted=True)
+    assert terminal.ended(ending, []) == (
+        "runlore: finished in 3m 12s · 48,000 points kept offline, interrupted while it waited\n"
+        "runlore: the sender goes on bringing the rest to the disk without this program; what it "
+        "leaves goes out with 'runlore sync' or the next 'runlore serve' on this machine"
+    )
 
 
 def test_a_gap_is_counted_aloud() -> None:

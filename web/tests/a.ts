@@ -1,7 +1,8 @@
 /** Things that the tests need many of. */
 import type { Buckets, LineInput, LineOptions, Scale } from "../src/charts/line/model";
+import { STEP } from "../src/lib/axis";
 
-export const PLAIN: LineOptions = { halfLife: 0, isLogX: false, isLogY: false, yRange: "auto" };
+export const PLAIN: LineOptions = { halfLife: 0, axis: STEP, isLogX: false, isLogY: false, yRange: "auto" };
 
 /** A series of single points at the steps 0, 1, 2 …, counted as the server counts them. */
 export function points(values: readonly number[]): Buckets {
@@ -19,11 +20,14 @@ export function points(values: readonly number[]): Buckets {
     nan: flags(Number.isNaN),
     posinf: flags((value) => value === Number.POSITIVE_INFINITY),
     neginf: flags((value) => value === Number.NEGATIVE_INFINITY),
+    from: steps,
+    to: steps,
+    isOrdered: true,
   };
 }
 
 export function line(id: string, values: readonly number[]): LineInput {
-  return { id, name: id, color: "#000000", dash: [], buckets: points(values) };
+  return { id, name: id, color: "#000000", dash: [], members: 0, buckets: points(values) };
 }
 
 export function scale(change: Partial<Scale> = {}): Scale {

@@ -5,8 +5,13 @@ import { EventReader } from "../src/api/hub";
 import { COLUMNS } from "../src/api/nouns";
 
 /** An answer as docs/design/http-api.md lays it out: column `c` of a series holds `c·10 + row`. */
-function answer(rows: readonly number[], version = 1): ArrayBuffer {
-  const series = rows.map((count, index) => ({ run: `r${String(index)}`, key: "损失", width: 0, rows: count, points: count }));
+function answer(rows: readonly number[], version = 2): ArrayBuffer {
+  let before = 0;
+  const series = rows.map((count, index) => {
+    const at = COLUMNS.map((_, column) => before + column * count);
+    before += COLUMNS.length * count;
+    return { run: `r${String(index)}`, key: "损失", width: 0, rows: count, points: count, at };
+  });
   const text = new TextEncoder().encode(JSON.stringify({ series, columns: COLUMNS }));
   const length = Math.ceil(text.length / 8) * 8;
   const numbers = rows.flatMap((count) => COLUMNS.flatMap((_, column) => Array.from({ length: count }, (_, row) => column * 10 + row)));
@@ -31,9 +36,29 @@ describe("series", () => {
     expect([...(third?.columns.neginf ?? [])]).toEqual([90, 91, 92]);
   });
 
+  test("a group is read as a run whose points are its runs", () => {
+    const names = ["step", "step_last", "runs", "mean", "min", "max", "low", "high"];
+    const head = { group: "lr", key: "loss", width: 1, rows: 1, points: 9, at: names.map((_, index) => index) };
+    const text = new TextEncoder().encode(JSON.stringify({ series: [], columns: COLUMNS, groups: [head], group_columns: names }));
+    const length = Math.ceil(text.length / 8) * 8;
+    const bytes = new Uint8Array(16 + length + 8 * names.length).fill(0x20, 16, 16 + length);
+    bytes.set(new TextEncoder().encode("RLSR"));
+    bytes.set(text, 16);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(4, 2, true);
+    view.setUint32(8, length, true);
+    for (const index of names.keys()) view.setFloat64(16 + length + 8 * index, index, true);
+    const [group] = decodeSeries(bytes.buffer);
+    expect(group?.run).toBe("lr");
+    expect([...(group?.columns.count ?? [])]).toEqual([2]);
+    expect([...(group?.columns.last ?? [])]).toEqual([3]);
+    expect([...(group?.columns.high ?? [])]).toEqual([7]);
+    expect([...(group?.columns.nan ?? [])]).toEqual([0]);
+  });
+
   test("another format and a newer version are refused with the way out", () => {
     expect(() => decodeSeries(new TextEncoder().encode("<html>proxy</html>").buffer)).toThrow(/RLSR; reload/);
-    expect(() => decodeSeries(answer([1], 2))).toThrow(/version 1 .* got 2; reload/);
+    expect(() => decodeSeries(answer([1], 3))).toThrow(/version 2 .* got 3; reload/);
   });
 });
 

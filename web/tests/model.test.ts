@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 
+import { STEP } from "../src/lib/axis";
 import { extentX, extentY } from "../src/charts/line/extent";
 import {
   buildLine,
@@ -8,9 +9,9 @@ import {
   indexNear,
   indexesWithin,
   nearestLine,
+  placeAt,
   rangeBetween,
   smooth,
-  stepAt,
   toX,
   toY,
 } from "../src/charts/line/model";
@@ -25,7 +26,7 @@ describe("pixels", () => {
   test("a step and its pixel find each other again, on both kinds of axis", () => {
     for (const isLogX of [false, true]) {
       const each = scale({ x: [1, 1000], isLogX });
-      for (const step of [1, 7, 500, 1000]) expect(stepAt(each, toX(each, step))).toBeCloseTo(step, 6);
+      for (const step of [1, 7, 500, 1000]) expect(placeAt(each, toX(each, step))).toBeCloseTo(step, 6);
     }
   });
 
@@ -36,9 +37,9 @@ describe("pixels", () => {
   });
 
   test("a drag chooses whole steps, whichever way it went, and a twitch chooses none", () => {
-    expect(rangeBetween(scale(), 20, 100)).toEqual({ start: 10, stop: 50 });
-    expect(rangeBetween(scale(), 100, 20)).toEqual({ start: 10, stop: 50 });
-    expect(rangeBetween(scale(), 20, 21)).toBeNull();
+    expect(rangeBetween(scale(), STEP, 20, 100)).toEqual({ start: 10, stop: 50 });
+    expect(rangeBetween(scale(), STEP, 100, 20)).toEqual({ start: 10, stop: 50 });
+    expect(rangeBetween(scale(), STEP, 20, 21)).toBeNull();
   });
 });
 

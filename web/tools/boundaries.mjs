@@ -14,8 +14,8 @@ const MAY_IMPORT = {
   api: ["api", "lib"],
   lib: ["lib"],
 };
-// The charts know no framework but in their mounts; the model and the drawing know no chart library.
-const PACKAGES = { charts: /^(uplot|uplot\/.*)$/, chartMounts: /^(react|uplot|uplot\/.*)$/, lib: /^$/ };
+// The charts know no library, and no framework but in their mounts.
+const PACKAGES = { charts: /^$/, chartMounts: /^react$/, lib: /^$/ };
 const FETCHES = new Set(["fetch", "EventSource", "WebSocket", "XMLHttpRequest", "SharedWorker"]);
 const MAX_FILE = 500;
 const MAX_COMPONENT = 150;

@@ -12,7 +12,8 @@ from runlore.core.json import JsonObject, JsonValue
 from runlore.core.run import RunState
 from runlore.core.text import printable
 from runlore.errors import UsageError
-from runlore.sdk.api import Api, ApiRun
+from runlore.sdk.api import Api
+from runlore.sdk.api_run import ApiRun
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -178,6 +179,9 @@ def _show(run: ApiRun, as_json: bool) -> None:
     if run.finished_at is not None:
         emit(f"  ended    {run.finished_at.isoformat(timespec='seconds')}")
     emit(f"  points   {run.points:,}")
+    lost = cast(int, run.to_json().get("gaps", 0))
+    if lost:
+        emit(f"  lost     {lost:,} points, which the program counted but could not keep")
     fork = run.to_json().get("fork")
     if isinstance(fork, dict):
         emit(f"  fork     of {fork.get('run')} at step {fork.get('step')}")

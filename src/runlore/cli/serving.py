@@ -18,6 +18,7 @@ from runlore import settings
 from runlore.cli.console import emit
 from runlore.cli.logs import logging_beside
 from runlore.errors import UnavailableError, UsageError
+from runlore.sdk.leftover import leftovers
 from runlore.sdk.staging import staging_roots
 from runlore.sdk.sync import own_folders, waiting_writers
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 7333
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GRACE_SECONDS = 5
-# The number of this parameter in glibc's malloc.h.
-_MMAP_THRESHOLD = -3
+# The numbers of these parameters in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 class ServeOptions(NamedTuple):
@@ -95,7 +96,8 @@ def _serve(options: ServeOptions) -> None:
         if host not in _LOOPBACK:
             key, is_new = shared_key(folder / "key")
         roots = staging_roots(found.staging, found.home)
-        waiting = waiting_writers(own_folders(found.home), roots)
+        own = own_folders(found.home)
+        waiting = waiting_writers(own, roots) + len(leftovers(found.home, own, roots))
         address = _address(host, listener.getsockname()[1])
         text = greeting(
             public_url or address,
@@ -121,10 +123,13 @@ def _give_memory_back() -> None:
     """Let large buffers go back to the machine when they are freed.
 
     glibc learns from the first ones that are freed to keep all up to 32 MiB, and loses what lies
-    between them: 160 MB after 600 MB of strings, 90 MB so.
+    between them: 160 MB after 600 MB of strings, 90 MB so. A few MB are kept all the same: an
+    answer of series needs them for the next moment, and fresh pages cost it a quarter more.
     """
     try:
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1024 * 1024)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1024 * 1024)
+        mallopt(_TRIM_THRESHOLD, 8 * 1024 * 1024)
     except (AttributeError, OSError):
         # Another C library, which has ways of its own.
         return

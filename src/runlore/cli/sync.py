@@ -9,6 +9,7 @@ import typer
 
 from runlore import settings as settings_table
 from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain, emit
+from runlore.sdk.leftover import leftovers, settle_leftovers
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
 from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
@@ -34,6 +35,7 @@ def sync(
     roots = staging_roots(found.staging, found.home)
     troubles = list(settle_orphans(roots))
     own = own_folders(found.home)
+    troubles += settle_leftovers(found.home, leftovers(found.home, own, roots))
     folders = paths or own
     files = spool_files(folders)
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"
@@ -63,7 +65,7 @@ def sync(
         emit(summary(deliveries, folders, troubles=troubles, elsewhere=elsewhere))
     if any(delivery.is_away for _, delivery in deliveries):
         raise typer.Exit(EXIT_SERVER)
-    if troubles or any(one.trouble or not one.is_whole for _, one in deliveries):
+    if troubles or any(one.trouble or one.unwanted or not one.is_whole for _, one in deliveries):
         raise typer.Exit(EXIT_USE)
 
 
@@ -105,7 +107,13 @@ def summary(
             f"runlore: {missing} of {_count(len(runs), 'run')} not delivered whole; what is "
             "missing waits for the next 'runlore sync'"
         )
-    elif runs:
+    if unwanted := sum(any(d.unwanted for d in found) for found in runs.values()):
+        lines.append(
+            f"runlore: {unwanted} of {_count(len(runs), 'run')} not delivered: deleted on the "
+            "server, which takes no more of it; its file stays until you remove it or bring it "
+            "to another server"
+        )
+    elif runs and not missing:
         is_whole = not any(delivery.notice for _, delivery in deliveries)
         lines.append(f"runlore: everything {'' if is_whole else 'else '}is delivered")
     return "\n".join(lines)

@@ -194,15 +194,17 @@ class Server:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
-    def post(self, target: Target, body: bytes, encoding: str, *, offset: int) -> Answer:
-        """Post a piece of a stream.
+    def post(
+        self, target: Target, body: bytes, encoding: str, *, offset: int, is_gone: bool = False
+    ) -> Answer:
+        """Post a piece of a stream, perhaps the last of a writer whose process is gone.
 
         Raises:
             UnavailableError: there was no answer.
         """
         path = (
             f"/api/v1/projects/{target.owner}/{target.project}/runs/{target.run}"
-            f"/spool/{target.writer}?offset={offset}"
+            f"/spool/{target.writer}?offset={offset}{'&gone=true' if is_gone else ''}"
         )
         headers = {**self._headers, "Content-Encoding": encoding}
         return self._connection.request("POST", path, headers=headers, body=body)

@@ -298,6 +298,7 @@ class Summary(MutableMapping[str, Any]):
     _write: Callable[[JsonObject], None]
     _convert: Callable[[object], JsonValue]
     _set: JsonObject
+    _earlier: JsonObject
 
     def __init__(
         self,
@@ -309,9 +310,13 @@ class Summary(MutableMapping[str, Any]):
         object.__setattr__(self, "_write", write)
         object.__setattr__(self, "_convert", convert)
         object.__setattr__(self, "_set", {})
+        object.__setattr__(self, "_earlier", {})
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401
-        return self._set[key] if key in self._set else self._logged()[key]
+        if key in self._set:
+            return self._set[key]
+        logged = self._logged()
+        return logged[key] if key in logged else self._earlier[key]
 
     def __setitem__(self, key: str, value: object) -> None:
         self.update({key: value})
@@ -336,10 +341,14 @@ class Summary(MutableMapping[str, Any]):
         self[name] = value
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._logged(), **self._set})
+        return iter({**self._earlier, **self._logged(), **self._set})
 
     def __len__(self) -> int:
-        return len({**self._logged(), **self._set})
+        return len({**self._earlier, **self._logged(), **self._set})
+
+    def restore(self, values: JsonObject) -> None:
+        """Show what the run had before, until a key is logged or set again."""
+        self._earlier.update({key: self._held(value) for key, value in values.items()})
 
     def update(self, *others: object, **values: object) -> None:
         """Set keys by hand, from a dict or keyword arguments."""
@@ -353,18 +362,20 @@ class Summary(MutableMapping[str, Any]):
 
     def _held(self, value: JsonValue) -> JsonValue:
         def spool() -> None:
-            touched = {key: one for key, one in list(self._set.items()) if one is held}
+            known = [*self._earlier.items(), *self._set.items()]
+            touched = {key: one for key, one in known if one is held}
             if touched:
                 self._write(touched)
+                self._set.update(touched)
 
         held = section_of(value, spool, self._convert)
         return held
 
     def __reduce__(self) -> tuple[object, ...]:
-        return dict, ({**self._logged(), **_plain(self._set)},)
+        return dict, ({**_plain(self._earlier), **self._logged(), **_plain(self._set)},)
 
     def __repr__(self) -> str:
-        return f"Summary({ {**self._logged(), **self._set}!r})"
+        return f"Summary({ {**self._earlier, **self._logged(), **self._set}!r})"
 
 
 def section_of(

@@ -1,11 +1,13 @@
 """What is special about the module `runlore`: its config and summary follow the current run."""
 
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 from runlore.sdk import start
 from runlore.sdk.documents import Config, Summary
+from runlore.sdk.foreign import missing
 from runlore.sdk.run import Run
 
 
@@ -13,11 +15,19 @@ class Door(ModuleType):
     """The module itself: what is set as its config becomes part of the current run's."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _DOCUMENTS:
+        if name in _CURRENT and _is_asked_by_a_test():
+            _patch(self, name, value)
+        elif name in _DOCUMENTS:
             # Kept as an attribute it would be lost, and hide the config of every run.
             _DOCUMENTS[name]().update(value)
         else:
             super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _CURRENT and name not in vars(self):
+            _hidden.add(name)
+        else:
+            super().__delattr__(name)
 
 
 class Later:
@@ -61,14 +71,48 @@ _DOCUMENTS: dict[str, Callable[[], Config | Summary]] = {
     "config": start.current_config,
     "summary": start.current_summary,
 }
+_CURRENT = ("config", "run", "summary")
+_TEST_TOOLS = ("mock.mock", "unittest.mock", "_pytest.monkeypatch")
+_hidden: set[str] = set()
+"""What a test has deleted from the module, until it puts it back."""
+_before: dict[str, object] = {}
+"""What a door gave when a test first put something in its place."""
 
 
 def current(name: str) -> Run | Config | Summary | Later | None:
-    """Return the current run, or its config or summary, or what stands for these before."""
+    """Return the current run, or its config or summary, or what stands for these before.
+
+    Raises:
+        AttributeError: a test has taken it away.
+    """
+    if name in _hidden:
+        raise missing("module 'runlore'", name)
     run = start.current_run()
     if name == "run":
         return run
     return Later(name) if run is None else _DOCUMENTS[name]()
+
+
+def _is_asked_by_a_test() -> bool:
+    """Tell whether a tool that replaces attributes for a test sets one of the module.
+
+    The same dict means the run's config when a script sets it, and a stand-in when a test does.
+    """
+    return sys._getframe(2).f_globals.get("__name__") in _TEST_TOOLS
+
+
+def _patch(module: Door, name: str, value: object) -> None:
+    """Put a stand-in for what follows the current run, or take it away again."""
+    is_own = isinstance(value, Later | Config | Summary | Run)
+    if name in _hidden or name in vars(module):
+        # What came before, by then perhaps the config of a run that is over: ours follows again.
+        _hidden.discard(name)
+        if is_own or value is _before.get(name):
+            vars(module).pop(name, None)
+            return
+    else:
+        _before[name] = current(name)
+    vars(module)[name] = value
 
 
 def _found(later: Later) -> Config | Summary:

@@ -6,6 +6,7 @@ Only the thread waits for the disk. A disk that does not answer it is left alone
 import os
 import threading
 import time
+from contextlib import suppress
 from errno import EAGAIN, ENOSPC
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,13 +35,20 @@ class Spare(NamedTuple):
     seen: float
 
 
+class _Place(NamedTuple):
+    """Where in the stream a file begins that was taken."""
+
+    name: str
+    offset: str
+
+
 class Overflow:
     """One writer's files on the disk. Not safe for threads; the caller serialises them."""
 
     def __init__(self, folder: str) -> None:
         self._folder = os.path.join(folder, OVERFLOW)
         self._thread: threading.Thread | None = None
-        self._asked: SimpleQueue[tuple[Spare | None, int] | None]
+        self._asked: SimpleQueue[tuple[Spare | None, int] | _Place | None]
         self._answers: SimpleQueue[Spare | OSError]
         self._asked_at = 0.0
         # Counted on both sides: an exception out of a signal handler may swallow an answer.
@@ -75,6 +83,10 @@ class Overflow:
                 self._ask(None, size)
                 return spare
             self._ask(spare, size)
+
+    def place(self, name: str, offset: str) -> None:
+        """Note beside a file where it begins: a restart of the machine takes the link to it."""
+        self._asked.put(_Place(name, offset))
 
     @property
     def is_promising(self) -> bool:
@@ -122,6 +134,10 @@ class Overflow:
         """Make files, or see whether one that was made can still be written."""
         count = 0
         while (asked := self._asked.get()) is not None:
+            if isinstance(asked, _Place):
+                with suppress(OSError):
+                    os.symlink(asked.name, os.path.join(self._folder, asked.offset))
+                continue
             spare, size = asked
             try:
                 if spare is None or spare.size < size:
@@ -143,9 +159,19 @@ class Overflow:
 
     def _make(self, name: str, size: int) -> Spare:
         folder = os.readlink(self._folder)
-        os.makedirs(folder, 0o700, exist_ok=True)
+        _make_private(folder)
         found = os.statvfs(folder)
         if found.f_bavail * found.f_frsize < size + LEAVE_BYTES:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
         segment = make_written_segment(os.path.join(folder, name), size)
         return Spare(name, segment, size, 0.0)
+
+
+def _make_private(folder: str) -> None:
+    """Make a writer's folder and the two above it for this user alone: staging may lie there."""
+    shared = os.path.dirname(folder)
+    staging = os.path.dirname(shared)
+    os.makedirs(os.path.dirname(staging), exist_ok=True)
+    for path in (staging, shared, folder):
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)

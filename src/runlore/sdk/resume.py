@@ -112,11 +112,11 @@ def _sane(run: JsonObject) -> JsonObject:
     """Return what a server says of a run without the step if none could follow it.
 
     Raises:
-        UsageError: its config is none that a server writes.
+        UsageError: its config or summary is none that a server writes.
     """
     from runlore.wire.document import unplain_object
 
-    run = {**run, "config": unplain_object(run.get("config", {}))}
+    run = {**run, **{part: unplain_object(run.get(part, {})) for part in ("config", "summary")}}
     last = run.get("last_step")
     is_step = type(last) is int and -MAX_STEP <= last < MAX_STEP
     return run if is_step else {**run, "last_step": None}
@@ -138,10 +138,22 @@ def _last_step(path: str) -> int | None:
         for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
             if frame.kind in _ROWS:
                 steps.append(int(_STEP.unpack_from(frame.payload, _STEP_AT)[0]))
+            elif frame.kind == spool.HEADER:
+                steps += _forked_at(frame.payload)
     except DamageError:
         # What stands before the damage is good.
         pass
     return max(steps, default=None)
+
+
+def _forked_at(header: memoryview) -> list[int]:
+    """Return the step behind which a fork begins; nothing of what is none."""
+    with suppress(ValueError, RecursionError):
+        fork = spool.decode_json(header).get("fork")
+        step = fork.get("step") if isinstance(fork, dict) else None
+        if type(step) is int and abs(step) < MAX_STEP:
+            return [step]
+    return []
 
 
 def first_edge(data: bytes) -> int:

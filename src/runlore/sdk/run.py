@@ -246,22 +246,40 @@ class Run(Facts):
             tree.wake(self._tree)
             return
         code = exit_code or 0
-        rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
-        left = self._drain(rows, self._origin.settings.finish_timeout)
-        rows.release()
-        ack, is_done = self._wait(rows.end, left)
+        try:
+            rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
+            left = self._drain(rows, self._origin.settings.finish_timeout)
+            rows.release()
+            outcome = self._wait(rows.end, left)
+        except BaseException:
+            # Ctrl-C, or what another signal's handler raises: the sender goes on without us.
+            rows.release()
+            if not quiet:
+                found = delivery.Outcome(tree.read_ack(self._folder), is_done=False)
+                self._say_ending(rows, code, found, is_interrupted=True)
+            raise
         if not quiet:
-            self._say_ending(rows, code, ack, is_done=is_done)
+            self._say_ending(rows, code, outcome)
 
     def _say_ending(
-        self, rows: Rows, exit_code: int, ack: tree.Ack | None, *, is_done: bool
+        self,
+        rows: Rows,
+        exit_code: int,
+        outcome: delivery.Outcome,
+        *,
+        is_interrupted: bool = False,
     ) -> None:
         settings = self._origin.settings
         is_offline = self.offline
-        delivered = rows.points if is_done and not is_offline else min(_points(ack), rows.points)
+        ack, is_done = outcome
+        delivered: int | None = min(_points(ack), rows.points)
+        if is_done and not is_offline:
+            delivered = rows.points
+        elif ack is None and not is_offline and tree.is_out_of_files():
+            delivered = None
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         place = self._folder
-        if is_settled and (is_offline or delivered < rows.points):
+        if is_settled and (is_offline or delivered != rows.points):
             place = resume.spool_folder(settings, self._origin.ref)
         terminal.say(
             terminal.ended(
@@ -276,6 +294,7 @@ class Run(Facts):
                     spool=place,
                     is_settled=is_settled,
                     is_deleted=ack is not None and ack.is_deleted,
+                    is_interrupted=is_interrupted,
                 ),
                 _curves(rows, self._goals),
             )

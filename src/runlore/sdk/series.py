@@ -10,7 +10,7 @@ from runlore.core.json import JsonObject
 from runlore.errors import UnavailableError
 from runlore.sdk.link import Link, strange
 from runlore.sdk.tables import Column, Columns, floats
-from runlore.wire.series import MAX_POINTS, MAX_SERIES, MEDIA_TYPE
+from runlore.wire.series import MAX_POINTS, MAX_SERIES, MEDIA_TYPE, VERSION
 
 _HEAD = struct.Struct("<4sII4x")
 
@@ -31,8 +31,14 @@ class OneSeries(Mapping[str, Sequence[float]]):
         self.width = int(cast(int, head["width"]))
         self.points = int(cast(int, head["points"]))
         self._rows = int(cast(int, head["rows"]))
-        self._names = list(names)
+        places = [int(cast(int, at)) for at in cast(list[object], head["at"])]
+        self._places = dict(zip(names, places, strict=True))
         self._data = data
+        for at in places:
+            if not 0 <= 8 * at <= 8 * (at + self._rows) <= len(data):
+                raise ValueError(
+                    f"expected {self._rows} numbers behind {at}, got {len(data)} bytes"
+                )
 
     def __repr__(self) -> str:
         """Show the run, the key and how much it holds."""
@@ -44,11 +50,11 @@ class OneSeries(Mapping[str, Sequence[float]]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the columns."""
-        return iter(self._names)
+        return iter(self._places)
 
     def __len__(self) -> int:
         """Return how many columns there are."""
-        return len(self._names)
+        return len(self._places)
 
     @property
     def rows(self) -> int:
@@ -57,9 +63,9 @@ class OneSeries(Mapping[str, Sequence[float]]):
 
     def raw(self, name: str) -> bytes:
         """Return a column as bytes."""
-        if name not in self._names:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self._names)}")
-        begin = 8 * self._rows * self._names.index(name)
+        if name not in self._places:
+            raise KeyError(f"no column {name!r}; there are {', '.join(self._places)}")
+        begin = 8 * self._places[name]
         return bytes(self._data[begin : begin + 8 * self._rows])
 
 
@@ -150,20 +156,13 @@ def decode_series(content: bytes, url: str) -> tuple[list[OneSeries], list[str]]
 
 def _decoded(content: bytes) -> tuple[list[OneSeries], list[str]]:
     magic, version, size = _HEAD.unpack_from(content)
-    if magic != b"RLSR" or version != 1:
+    if magic != b"RLSR" or version != VERSION:
         raise UnavailableError(
-            f"expected series of version 1, got {magic!r} of version {version}; "
+            f"expected series of version {VERSION}, got {magic!r} of version {version}; "
             "use the same version of Runlore here and on the server"
         )
     at = _HEAD.size + size
     header = json.loads(content[_HEAD.size : at])
     names = [str(name) for name in header["columns"]]
-    view = memoryview(content)
-    found = []
-    for head in header["series"]:
-        end = at + 8 * int(head["rows"]) * len(names)
-        if not at <= end <= len(content):
-            raise ValueError(f"expected {end} bytes, got {len(content)}")
-        found.append(OneSeries(head, names, view[at:end]))
-        at = end
-    return found, names
+    data = memoryview(content)[at:]
+    return [OneSeries(head, names, data) for head in header["series"]], names

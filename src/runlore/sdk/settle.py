@@ -362,11 +362,23 @@ def remove_finished(target: Target) -> None:
         ack = ack_path(path)
         try:
             is_old = now - max(os.stat(ack).st_mtime, os.stat(path).st_mtime) > KEEP_SECONDS
-            if is_old and read_object(ack).get("finished") is True:
+            known = read_object(ack) if is_old else {}
+            # A copy of a later state may stand beside an ack of an earlier one.
+            if known.get("finished") is True and not _has_more(path, known.get("next")):
                 os.unlink(path)
                 os.unlink(ack)
         except OSError:
             continue
+
+
+def _has_more(path: str, reached: object) -> bool:
+    """Tell whether anything but zeros stands in a file behind the byte that a server has."""
+    with open(path, "rb") as file:
+        file.seek(reached if isinstance(reached, int) and reached > 0 else 0)
+        while data := file.read(COPY_BYTES):
+            if data.count(0) < len(data):
+                return True
+    return False
 
 
 def spools_in(folder: str) -> Iterator[str]:

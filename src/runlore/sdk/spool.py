@@ -299,6 +299,7 @@ class Stream:
             # As below.
             os.unlink(path)
         os.symlink(f"{OVERFLOW}/{spare.name}", path)
+        self._overflow.place(spare.name, name)
         self._spare = None
         self._sizes.pop(name, None)
         self._is_on_disk = True

@@ -293,7 +293,9 @@ class Staged:
                 path = os.path.join(self.folder, segment_name(self._segments[0]))
                 with suppress(OSError):
                     # What the link leads to is on the disk, for which nobody waits here.
-                    self._left_on_disk.append(os.path.join(self.folder, os.readlink(path)))
+                    name = os.path.basename(path)
+                    for one in (os.readlink(path), os.path.join(OVERFLOW, name)):
+                        self._left_on_disk.append(os.path.join(self.folder, one))
                 os.unlink(path)
                 del self._segments[0]
 

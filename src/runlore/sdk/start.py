@@ -155,6 +155,7 @@ def init(  # noqa: PLR0913
     )
     run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
     run.config.restore(known.config)
+    run.summary.restore(known.summary)
     run._told.update(known.told)
     _hook()
     # A program that goes on after `sys.exit` has caught it.
@@ -324,6 +325,8 @@ class _Past:
         self.name = name if isinstance(name, str) else None
         self.state = state if isinstance(state, str) else None
         self.config = config if isinstance(config, dict) else {}
+        summary = found.get("summary")
+        self.summary = summary if isinstance(summary, dict) else {}
         self.told = {key: found.get(key) for key in ("tags", "notes")}
 
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.places import OVERFLOW
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
@@ -58,7 +59,9 @@ class Delivery(NamedTuple):
         is_whole: whether all that stands in the file could be read.
         trouble: why the server did not take all that is good, or None.
         is_away: whether the trouble is that the server is away, busy or failing.
+        is_gone: whether its process is known to be gone.
         is_deleted: whether the run was deleted on the server.
+        unwanted: bytes of a deleted run that the server never took and takes no more.
     """
 
     path: str
@@ -73,7 +76,9 @@ class Delivery(NamedTuple):
     is_whole: bool = True
     trouble: str | None = None
     is_away: bool = False
+    is_gone: bool = False
     is_deleted: bool = False
+    unwanted: int = 0
 
 
 class Extent(NamedTuple):
@@ -182,7 +187,8 @@ class Syncer:
         try:
             # For reading only: a file may lie where nobody may write, or still be copied.
             with open(path, "rb") as file, _only(file.fileno()):
-                target = _target(file.fileno(), self.url)
+                head = read_piece(file.fileno(), 0, 65536) or os.pread(file.fileno(), 65536, 0)
+                target = target_of(head, self.url)
                 # Asked first: between the two its sender may write more.
                 writer = self._writer(file.fileno(), target)
                 extent = measure(file.fileno(), start)
@@ -200,6 +206,7 @@ class Syncer:
                     is_ended=is_noted or extent.last_kind in ENDS or is_left,
                     notice=extent.notice,
                     is_whole=extent.is_whole,
+                    is_gone=writer == "gone",
                 )
                 return self._post_all(file.fileno(), target, extent, found)
         except (DamageError, UsageError) as error:
@@ -240,7 +247,8 @@ class Syncer:
             body, encoding = self._encoder.encode(data)
             self._encoder.load_zstandard()
             try:
-                answer = self._server.post(target, body, encoding, offset=at)
+                is_last = found.is_gone and at + len(data) >= extent.end
+                answer = self._server.post(target, body, encoding, offset=at, is_gone=is_last)
             except UnavailableError as error:
                 if is_asking:
                     self._is_given_up = True
@@ -274,11 +282,7 @@ class Syncer:
             if verdict.is_deleted:
                 # Asked for already: without it this spool would look like another server's.
                 server = server or self._identity or None
-                found = found._replace(
-                    is_deleted=True,
-                    notice=f"{verdict.error}; remove this file, or bring it to another server "
-                    f"with 'runlore sync {shlex.quote(found.path)} --url ADDRESS'",
-                )
+                found = _deleted(found, verdict.error, max(0, extent.end - at))
                 break
             if verdict.stop:
                 trouble = verdict.error
@@ -331,7 +335,18 @@ class Syncer:
 
     @staticmethod
     def _is_staged(root: str, writer: str) -> bool:
-        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in os.listdir(root))
+        trees = [name for name in os.listdir(root) if name != OVERFLOW]
+        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in trees)
+
+
+def _deleted(found: Delivery, error: str | None, unwanted: int) -> Delivery:
+    """Say that the run is no more, and how much of it the server never had."""
+    left = f", and {unwanted:,} bytes here were not delivered" if unwanted else ""
+    notice = (
+        f"{error}{left}; remove this file, or bring it to another server with "
+        f"'runlore sync {shlex.quote(found.path)} --url ADDRESS'"
+    )
+    return found._replace(is_deleted=True, unwanted=unwanted, notice=notice)
 
 
 def measure(fd: int, start: int, *, piece_bytes: int = PIECE_BYTES) -> Extent:
@@ -412,8 +427,14 @@ def _only(fd: int) -> Iterator[None]:
     yield
 
 
-def _target(fd: int, url: str) -> Target:
-    header = read_header(read_piece(fd, 0, 65536) or os.pread(fd, 65536, 0))
+def target_of(head: bytes, url: str) -> Target:
+    """Return whose stream begins with these bytes, on its way to a server.
+
+    Raises:
+        DamageError: no stream does.
+        UsageError: its header names what cannot be.
+    """
+    header = read_header(head)
     texts = {name: str(header.get(name, "")) for name in ("owner", "project", "run", "writer")}
     run_ref(texts["owner"], texts["project"], texts["run"])
     run_ref("local", "writer", texts["writer"])

@@ -31,21 +31,23 @@ class Curve(NamedTuple):
 class Ending(NamedTuple):
     """How a run ended, for its last lines.
 
-    `delivered` of `points` values are on a server; `lost` were counted as a gap. `trouble` says
-    why not all of it is delivered; `spool` is where it waits, on the disk if `is_settled`, else
-    still in staging. `is_deleted` says that the server has deleted the run and takes no more.
+    `delivered` of `points` values are on a server, None if that cannot be read; `lost` were
+    counted as a gap. `trouble` says why not all of it is delivered; `spool` is where it waits, on
+    the disk if `is_settled`, else still in staging. `is_deleted` says that the server has deleted
+    the run and takes no more, `is_interrupted` that nobody waited for the end of delivery.
     """
 
     exit_code: int
     seconds: float
     points: int
-    delivered: int
+    delivered: int | None
     lost: int
     is_offline: bool
     trouble: str | None
     spool: str
     is_settled: bool
     is_deleted: bool = False
+    is_interrupted: bool = False
 
 
 class Notices:
@@ -94,13 +96,27 @@ def started(name: str, url: str | None) -> str:
 def ended(ending: Ending, curves: Sequence[Curve]) -> str:
     """Return the last lines of a run."""
     word = "finished" if ending.exit_code == 0 else f"failed with exit code {ending.exit_code}"
-    lines = [f"runlore: {word} in {duration(ending.seconds)} · {_delivery(ending)}"]
+    stopped = ", interrupted while it waited" if ending.is_interrupted else ""
+    lines = [f"runlore: {word} in {duration(ending.seconds)} · {_delivery(ending)}{stopped}"]
     if ending.lost:
         lines.append(
             f"runlore: {ending.lost:,} points could not be kept: nothing took them over in time"
         )
     reason = f"{ending.trouble}; " if ending.trouble else ""
-    if not ending.is_settled:
+    if ending.delivered is None:
+        lines.append(
+            "runlore: how much of it is delivered cannot be read here, where no more files may be "
+            "opened; the sender goes on with the rest, and 'runlore sync' delivers what it leaves"
+        )
+    elif ending.is_interrupted and not ending.is_deleted:
+        goal = "the disk" if ending.is_offline else "the server"
+        if ending.is_offline or ending.delivered < ending.points:
+            lines.append(
+                f"runlore: {reason}the sender goes on bringing the rest to {goal} without this "
+                "program; what it leaves goes out with 'runlore sync' or the next 'runlore serve' "
+                "on this machine"
+            )
+    elif not ending.is_settled:
         lines.append(
             f"runlore: {reason}the rest is not on the disk yet but in {ending.spool}, which a "
             "restart of this machine empties; 'runlore sync' brings it out"
@@ -200,6 +216,8 @@ def _joined(means: Sequence[float | None]) -> list[float]:
 def _delivery(ending: Ending) -> str:
     if ending.is_offline:
         return f"{ending.points:,} points kept offline"
+    if ending.delivered is None:
+        return f"{ending.points:,} points logged"
     return f"{ending.delivered:,} of {ending.points:,} points delivered"
 
 

@@ -173,6 +173,15 @@ def read_ack(folder: str) -> Ack | None:
     )
 
 
+def is_out_of_files() -> bool:
+    """Tell whether this process, or the machine, may open no more files."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (EMFILE, ENFILE)
+    return False
+
+
 def wake(tree: str) -> bool:
     """Ask the sender to settle and deliver now; False if none listens yet."""
     try:

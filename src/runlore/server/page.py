@@ -105,7 +105,7 @@ def early_questions(name: str, query: str) -> tuple[str, ...]:
         case [owner, project]:
             keys = f"/api/v1/projects/{owner}/{project}/keys"
             runs = f"/api/v1/projects/{owner}/{project}/runs?limit=200"
-            is_searched = {"q", "state"} & set(parse_qs(query))
+            is_searched = {"q", "state", "where", "sort"} & set(parse_qs(query))
             return (keys,) if is_searched else (keys, runs)
         case [owner, project, "runs", run]:
             path = f"/api/v1/projects/{owner}/{project}"

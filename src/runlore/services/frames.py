@@ -19,6 +19,7 @@ _ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spo
 _TOLD = frozenset(
     (spool.HEADER, spool.RUN, spool.CONFIG, spool.SUMMARY, spool.DEFINE, spool.GAP, *_ENDS)
 )
+_TIMES = {spool.HEADER: "started_ns", **dict.fromkeys(_ENDS, "time_ns")}
 _ROW_TIME = struct.Struct("<q")
 _ROW_TIME_AT = 13
 
@@ -36,7 +37,8 @@ class CheckedPiece:
     """Whole, undamaged frames of one writer, from byte `offset` up to before `end`.
 
     `damage` says why the bytes behind `end` are refused, if they are. `last_ns` is the time of
-    the last row, 0 without one.
+    the last row, 0 without one. `is_gone` says that somebody else brings them, after the writer's
+    process has gone.
     """
 
     run: RunRef
@@ -47,6 +49,7 @@ class CheckedPiece:
     told: tuple[Told, ...]
     last_ns: int
     damage: DamageError | None
+    is_gone: bool = False
 
 
 def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPiece:
@@ -93,21 +96,23 @@ def fold(
     heard_ns: int,
     last_ns: int,
 ) -> RunRecord:
-    """Take into a run what frames of one writer say; frames that were taken in are skipped."""
+    """Take into a run what frames of one writer say; frames that were taken in are skipped.
+
+    `heard_ns` is 0 where the writer itself is gone: nothing is to be expected of it then.
+    """
     record = found or RunRecord(ref=run, name=run.run_id, created_ns=heard_ns)
     known = record.writers.get(writer, WriterRecord())
     for frame in told:
         if frame.end > known.applied:
             record, known = _apply(record, known, frame, is_new=found is None)
             known = replace(known, applied=frame.end)
-    known = replace(
-        known, heard_ns=max(known.heard_ns, heard_ns), last_ns=max(known.last_ns, last_ns)
-    )
+    heard_last_ns = max(known.heard_ns, heard_ns) if heard_ns else 0
+    known = replace(known, heard_ns=heard_last_ns, last_ns=max(known.last_ns, last_ns))
     return settle(
         replace(
             record,
             unsettled=True,
-            active_ns=max(record.active_ns, heard_ns),
+            active_ns=max(record.active_ns, heard_ns or known.last_ns),
             writers={**record.writers, writer: known},
         )
     )
@@ -248,6 +253,10 @@ def _content(frame: spool.Frame) -> JsonObject:
         content = checked_depth(spool.decode_json(frame.payload))
         if frame.kind == spool.GAP:
             _check_gap(content)
+        if frame.kind == spool.HEADER and frame.offset > len(spool.PREAMBLE):
+            raise ValueError("a stream begins with its only header")
+        if frame.kind in _TIMES:
+            _check_time(content, _TIMES[frame.kind])
         return content
     except (ValueError, RecursionError) as error:
         raise DamageError(
@@ -261,6 +270,13 @@ def _check_gap(content: JsonObject) -> None:
         count = content.get(name)
         if isinstance(count, int) and not 0 <= count <= _MOST_LOST:
             raise ValueError(f"a gap has 0 to {_MOST_LOST} {name}, got {str(count)[:80]}")
+
+
+def _check_time(content: JsonObject, name: str) -> None:
+    """Refuse a time that the metric store would: by then the catalog has taken in the frame."""
+    time_ns = content.get(name)
+    if not isinstance(time_ns, int) or isinstance(time_ns, bool) or abs(time_ns) >= 2**63:
+        raise ValueError(f"expected whole nanoseconds as {name!r}, got {str(time_ns)[:80]!r}")
 
 
 def _check_header(kind: int, told: Sequence[Told], run: RunRef, writer: str) -> None:

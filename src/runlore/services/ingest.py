@@ -257,6 +257,7 @@ class Ingest:
         receipts: dict[int, Receipt] = {}
         expected: dict[tuple[RunRef, str], int] = {}
         accepted: dict[int, CheckedPiece] = {}
+        left: list[CheckedPiece] = []
         for index, piece in enumerate(pieces):
             writer = (piece.run, piece.writer)
             try:
@@ -270,7 +271,9 @@ class Ingest:
             elif piece.end > expected[writer]:
                 expected[writer] = piece.end
                 accepted[index] = piece
-        told = self._tell_catalog(list(accepted.values()), now_ns)
+            elif piece.is_gone and self._is_expected(piece):
+                left.append(piece)
+        told = self._tell_catalog([*accepted.values(), *left], now_ns)
         self._fork(accepted.values())
         answers = self._metrics.append(
             [
@@ -314,6 +317,15 @@ class Ingest:
         self._remember(run, writer, stored)
         return stored
 
+    def _is_expected(self, piece: CheckedPiece) -> bool:
+        """Tell whether the run of a piece goes on for want of its writer's end."""
+        try:
+            record = self.overlay(self._runs.get(piece.run))
+        except NotFoundError:
+            return False
+        writer = record.writers.get(piece.writer)
+        return writer is not None and writer.end is None and writer.heard_ns > 0
+
     def _remember(self, run: RunRef, writer: str, stored: Stored) -> None:
         self._stored[(run, writer)] = stored
         self._stored.move_to_end((run, writer))
@@ -336,7 +348,7 @@ class Ingest:
         """
         by_run: dict[RunRef, list[CheckedPiece]] = {}
         for piece in pieces:
-            if piece.told or piece.run not in self._unsettled:
+            if piece.told or piece.is_gone or piece.run not in self._unsettled:
                 by_run.setdefault(piece.run, []).append(piece)
         if by_run:
             self._change({run: partial(_fold_all, run, by_run[run], now_ns) for run in by_run})
@@ -382,7 +394,8 @@ class Ingest:
                 touches = self._touched.setdefault(piece.run, {})
                 before = touches.get(piece.writer)
                 last_ns = max(piece.last_ns, before.last_ns if before else 0)
-                touches[piece.writer] = _Touch(now_ns, last_ns, answer.points)
+                heard_ns = 0 if piece.is_gone else now_ns
+                touches[piece.writer] = _Touch(heard_ns, last_ns, answer.points)
             return Receipt(next=answer.next, points=answer.points, error=piece.damage)
         if not isinstance(answer, RunloreError):
             raise answer
@@ -409,7 +422,9 @@ class Ingest:
         silent = {
             run
             for run, at in self._unsettled.items()
-            if (is_ending or at < before_ns) and not self._noting.is_behind(run)
+            if (is_ending or at < before_ns)
+            # Its forks are noted again at the next start only with it.
+            and not any(map(self._noting.is_behind, self._with_forks([run])))
         }
         changes: dict[RunRef, RunChange] = {
             run: partial(_settled, run, run not in silent or run in self._uncounted)
@@ -482,8 +497,9 @@ def _fold_all(
 ) -> RunRecord:
     record = found
     for piece in pieces:
+        heard_ns = 0 if piece.is_gone else now_ns
         record = fold(
-            record, run, piece.writer, piece.told, heard_ns=now_ns, last_ns=piece.last_ns
+            record, run, piece.writer, piece.told, heard_ns=heard_ns, last_ns=piece.last_ns
         )
     if record is None:
         raise AssertionError("a run is folded from at least one piece")

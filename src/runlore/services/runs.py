@@ -16,7 +16,7 @@ from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
 from runlore.services.ingest import Change, Ingest
 from runlore.services.noting import mean_of
-from runlore.services.summary import summarise
+from runlore.services.summary import MAX_SUMMARY, summarise
 from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
 from runlore.store.runs import (
     FIELDS,
@@ -203,7 +203,10 @@ class Runs:
 
     def get(self, ref: RunRef) -> RunView:
         """Return a run, or raise NotFoundError or DeletedError."""
-        return self._view(self._runs.get(ref))
+        record = self._runs.get(ref)
+        noted = self._runs.noted([ref]).get(ref)
+        is_large = noted is not None and _is_large(noted)
+        return self._view(record, noted if is_large else None)
 
     def update(self, ref: RunRef, update: RunUpdate) -> RunView:
         """Change a run as its user asks.
@@ -284,8 +287,14 @@ class Runs:
 
     def _views(self, stored: Sequence[RunRecord]) -> list[RunView]:
         # A run is settled once its summary is noted; others are asked of the metric store.
-        settled = self._runs.noted([record.ref for record in stored if not record.unsettled])
-        return [self._view(record, settled.get(record.ref)) for record in stored]
+        noted = self._runs.noted([record.ref for record in stored])
+        unsettled = {record.ref for record in stored if record.unsettled}
+        known = {
+            ref: values
+            for ref, values in noted.items()
+            if ref not in unsettled or _is_large(values)
+        }
+        return [self._view(record, known.get(record.ref)) for record in stored]
 
     def _view(self, stored: RunRecord, noted: RunValues | None = None) -> RunView:
         record = self._ingest.overlay(stored)
@@ -331,7 +340,8 @@ class Runs:
                 self._keys.move_to_end(record.ref)
                 return known[1]
         keys = self._metrics.keys(record.ref)
-        if sum(len(key.last) for key in keys if isinstance(key.last, str)) > _REMEMBERED_TEXT:
+        text = sum(len(key.last) for key in keys if isinstance(key.last, str))
+        if text > _REMEMBERED_TEXT or len(keys) > MAX_SUMMARY:
             return keys
         with self._lock:
             self._keys[record.ref] = (version, keys)
@@ -373,6 +383,11 @@ class ListColumns:
         for found in self._read(None):
             for source in (s for s, indexed in _SOURCES.items() if indexed == found.source):
                 yield str(Column(source=source, key=found.key))
+
+
+def _is_large(noted: RunValues) -> bool:
+    """Tell whether a run has so many metrics that asking for them anew would take long."""
+    return len(noted.values) >= MAX_SUMMARY
 
 
 def _indexed(column: Column) -> Column | None:

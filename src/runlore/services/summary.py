@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from heapq import nsmallest
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
 from runlore.store.metrics import KeySummary
+from runlore.store.run_entries import MAX_ENTRIES
+
+MAX_SUMMARY = MAX_ENTRIES
+"""No more metrics of a run are noted and shown in lists than are indexed."""
 
 
 def summarise(
@@ -20,7 +25,7 @@ def summarise(
     A definition that asks for several, such as `min,max`, gives `key.min` and `key.max`. What
     was logged under such a name wins, and what the user set by hand wins over all. Of a key with
     values of several kinds, the kind logged at the greatest step counts. `mean` is asked only
-    for keys that are defined so.
+    for keys that are defined so. Of very many metrics the first by name stand for all.
     """
     summary: JsonObject = {}
     several: JsonObject = {}
@@ -36,7 +41,10 @@ def summarise(
             )
         else:
             summary[name] = _value(key, how, goal, mean)
-    return {**several, **summary, **by_hand}
+    found = {**several, **summary}
+    if len(found) > MAX_SUMMARY:
+        found = {name: found[name] for name in nsmallest(MAX_SUMMARY, found)}
+    return {**found, **by_hand}
 
 
 def newest_kinds(keys: Sequence[KeySummary]) -> dict[str, KeySummary]:

@@ -217,7 +217,7 @@ class MetricStore(Protocol):
         ...
 
     def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
-        """Count the runs, of some, in which each key and kind was logged, superseded or not.
+        """Count the runs, of some, that have each key and kind or inherit it, superseded or not.
 
         What is not there has none. Damage to points of a run does not keep it from the others.
         """

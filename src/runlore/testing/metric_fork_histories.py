@@ -101,6 +101,7 @@ class ForksAgainstReference(StoreContract):
                 store.series(runs, KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
                 reference.series(runs, KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
             )
+        assert store.key_counts(runs) == reference.key_counts(runs)
         run = data.draw(st.sampled_from(runs))
         keys = data.draw(st.lists(st.sampled_from(KEYS), max_size=4, unique=True))
         start, stop = data.draw(st.none() | any_steps), data.draw(st.none() | any_steps)

@@ -196,6 +196,16 @@ class ForkContract(StoreContract):
         assert found.x is not None
         assert found.x.last.tolist() == [0.0, 0.5, 1.0, 1.5, 1.5]
 
+    def test_keys_that_are_inherited_are_counted(self, store: MetricStore) -> None:
+        parent = SpoolBuilder(PARENT, started_ns=0)
+        parent.log({"loss": 1.0}, step=0)
+        parent.log({"late": 1.0, "loss": "text"}, step=5)
+        store.append([parent.piece()])
+        store.fork(CHILD, Fork(run="parent", step=3))
+        store.append([a_writer(CHILD, [(4, 4.0)], began=100, key="own").piece()])
+        assert store.key_counts([CHILD]) == {("loss", "number"): 1, ("own", "number"): 1}
+        assert store.key_counts([PARENT, CHILD])["loss", "number"] == 2
+
     def test_becoming_a_fork_twice_is_quiet_and_another_parent_is_refused(
         self, store: MetricStore
     ) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from runlore.core.json import JsonValue
 
@@ -41,12 +41,44 @@ GROUP_COLUMNS = (
 X_COLUMNS = ("x_min", "x_max", "x_last")
 """Behind the other columns of series and groups where an x axis other than the step was asked."""
 
+VERSION = 2
+
 _HEAD = struct.Struct("<4sII4x")
-_VERSION = 1
+_WHOLE_BYTES, _PIECE_BYTES = 2**20, 2**18
 
 
-def encode_series(header: Mapping[str, JsonValue], columns: Iterable[bytes | memoryview]) -> bytes:
-    """Encode the header and, in the order of its series and groups, their columns of bytes."""
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(_HEAD.size + len(text)) % 8)
-    return b"".join([_HEAD.pack(b"RLSR", _VERSION, len(text)), text, *columns])
+class Pool:
+    """Columns one behind the other, each content once.
+
+    Runs that log together share their steps and counts, most columns of NaN and infinities hold
+    zeros alone, and buckets of one point have the same least, greatest, mean and last value.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+        self._size = 0
+
+    def place(self, column: bytes) -> int:
+        """Return how many numbers stand before a column of float64, adding it if it is new."""
+        at = self._places.setdefault(column, self._size)
+        if at == self._size:
+            self._size += len(column) // 8
+        return at
+
+    def encode(self, header: Mapping[str, JsonValue]) -> Iterator[bytes]:
+        """Encode the header, which names the places, and the columns behind it.
+
+        A large answer comes in pieces, so that it is nowhere in memory as a whole once more.
+        """
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-(_HEAD.size + len(text)) % 8)
+        held = [_HEAD.pack(b"RLSR", VERSION, len(text)), text]
+        size = _HEAD.size + len(text)
+        is_small = size + 8 * self._size <= _WHOLE_BYTES
+        for column in self._places:
+            held.append(column)
+            size += len(column)
+            if size >= _PIECE_BYTES and not is_small:
+                yield b"".join(held)
+                held, size = [], 0
+        yield b"".join(held)

@@ -157,10 +157,15 @@ def test_a_row_that_is_none_is_refused(server: HttpServer, row: object) -> None:
     [
         b"",
         b"RLSR",
-        b"RLSR\1\0\0\0\xff\xff\xff\xff\0\0\0\0{}",
+        b"RLSR\2\0\0\0\xff\xff\xff\xff\0\0\0\0{}",
+        b"RLSR\2\0\0\0\2\0\0\0\0\0\0\0{}",
         b"RLSR\1\0\0\0\2\0\0\0\0\0\0\0{}",
-        b"RLSR\1\0\0\0\x3d\0\0\0\0\0\0\0"
-        + b'{"series": [{"key": "a", "rows": 99}], "columns": ["step"]}   ',
+        *(
+            b"RLSR\2\0\0\0\x80\0\0\0\0\0\0\0"
+            + b'{"columns": ["step"], "series": [{"run": "r", "key": "a", "width": 1, '
+            + b'"points": 1, "rows": %d, "at": [%d]}]}' % wrong
+            for wrong in ((99, 0), (1, 9), (1, -2), (-1, 1))
+        ),
     ],
 )
 def test_series_that_are_none_are_refused(server: HttpServer, body: bytes) -> None:

@@ -86,3 +86,12 @@ def test_a_fork_with_an_id_goes_on_if_it_is_known_as_this_fork(
             pytest.raises(UsageError, match="is no fork of 'p1' at step 100; choose another id"),
         ):
             runlore.init(id="r1", fork_from="p1?_step=100", settings={"url": url})
+
+
+def test_an_offline_fork_that_logged_nothing_goes_on_behind_its_step(home: Path) -> None:
+    runlore.init(id="r1", fork_from="p1?_step=100").finish()
+    with runlore.init(id="r1", resume="allow") as run:
+        assert run.step == 101
+        run.log({"loss": 1.0})
+    with runlore.init(id="r1", fork_from="p1?_step=100") as run:
+        assert run.step == 102

@@ -1,6 +1,8 @@
 """What `init` learns of a known run, from a server that answers, is slow or talks rubbish."""
 
 import json
+import math
+import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,8 @@ import pytest
 
 import runlore
 from runlore.errors import UsageError
-from tests.unit.sdk.streams import settled
+from runlore.wire import spool
+from tests.unit.sdk.streams import ended, settled
 
 
 @contextmanager
@@ -74,6 +77,22 @@ def test_a_known_run_goes_on_behind_its_last_step_with_its_name_and_config(onlin
         True,
         {"lr": 0.1},
     )
+
+
+def test_the_summary_of_a_run_that_goes_on_holds_what_the_run_had(online: Path) -> None:
+    had = {"loss": 0.5, "best": {"acc": 0.9}, "low": {"$number": "-Infinity"}}
+    with a_server(200, json.dumps({**KNOWN, "summary": had}).encode()) as url:
+        run = runlore.init(id="r1", resume=True, settings={"url": url})
+        assert dict(run.summary) == {"loss": 0.5, "best": {"acc": 0.9}, "low": -math.inf}
+        assert (run.summary.best.acc, len(run.summary)) == (0.9, 3)
+        run.log({"loss": 0.25, "new": 1})
+        run.summary.best.acc = 0.95
+        run.summary["low"] = 7
+        now = {"loss": 0.25, "new": 1.0, "best": {"acc": 0.95}, "low": 7}
+        assert dict(run.summary) == pickle.loads(pickle.dumps(run.summary)) == now
+        run.finish()
+    (found,) = ended(online, 1)
+    assert found.of(spool.SUMMARY) == [{"best": {"acc": 0.95}}, {"low": 7}]
 
 
 def test_a_run_that_is_running_elsewhere_gets_another_writer_and_is_not_resumed(
@@ -158,7 +177,7 @@ def test_a_last_step_that_none_can_follow_is_passed_over(online: Path, last: obj
     assert run.step == 1
 
 
-@pytest.mark.parametrize("field", ["config", "tags", "notes", "name", "state"])
+@pytest.mark.parametrize("field", ["config", "summary", "tags", "notes", "name", "state"])
 @pytest.mark.parametrize("value", [None, 7, "text", [1, {}], {"a": [None]}, DEEP])
 def test_a_field_of_another_kind_stops_nothing(online: Path, field: str, value: object) -> None:
     with a_server(200, json.dumps({**KNOWN, field: value}).encode()) as url:
@@ -167,4 +186,5 @@ def test_a_field_of_another_kind_stops_nothing(online: Path, field: str, value: 
         assert all(isinstance(tag, str) for tag in run.tags)
         assert run.notes is None or isinstance(run.notes, str)
         assert isinstance(dict(run.config), dict)
+        assert isinstance(dict(run.summary), dict)
         run.finish()

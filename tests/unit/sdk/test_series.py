@@ -7,15 +7,16 @@ import pytest
 from runlore.core.json import JsonValue
 from runlore.errors import UnavailableError
 from runlore.sdk.series import SeriesTable, decode_series
-from runlore.wire.series import encode_series
+from runlore.wire.series import Pool
 
 
 def an_answer() -> bytes:
-    heads: list[JsonValue] = [
-        {"run": run, "key": "loss", "width": 4, "points": 8, "rows": 2} for run in ("a", "b")
-    ]
-    columns = [struct.pack("<2d", *values) for values in ((0, 4), (1, 2), (0, 4), (3, 5))]
-    return encode_series({"columns": ["step", "min"], "series": heads}, columns)
+    pool = Pool()
+    heads: list[JsonValue] = []
+    for run, values in (("a", (1, 2)), ("b", (3, 5))):
+        at: list[JsonValue] = [pool.place(struct.pack("<2d", *each)) for each in ((0, 4), values)]
+        heads.append({"run": run, "key": "loss", "width": 4, "points": 8, "rows": 2, "at": at})
+    return b"".join(pool.encode({"columns": ["step", "min"], "series": heads}))
 
 
 def test_columns_are_found_by_run_key_and_name() -> None:

@@ -78,6 +78,33 @@ def test_a_spool_is_removed_a_day_after_a_server_had_it_whole(
     assert (path.exists(), ack.exists()) == (is_kept, is_kept)
 
 
+@pytest.mark.parametrize(
+    ("reached", "content", "is_kept"),
+    [
+        (8, b"RLSP1234", False),
+        (4, b"RLSP1234", True),
+        (0, b"RLSP1234", True),
+        (None, b"RLSP1234", True),
+        (8, b"RLSP1234" + bytes(3_000_000), False),
+        (8, b"RLSP1234" + bytes(3_000_000) + b"x", True),
+        (99, b"RLSP1234", False),
+    ],
+)
+def test_a_spool_with_bytes_that_no_server_acknowledged_is_never_removed(
+    tmp_path: Path, reached: int | None, content: bytes, is_kept: bool
+) -> None:
+    path = Path(spool_path(a_target(tmp_path)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    ack = path.with_suffix(".ack")
+    ack.write_text(json.dumps({"next": reached, "finished": True}))
+    at = time.time() - KEEP_SECONDS - 60
+    for file in (path, ack):
+        os.utime(file, (at, at))
+    remove_finished(a_target(tmp_path))
+    assert (path.exists(), ack.exists()) == (is_kept, is_kept)
+
+
 def test_what_somebody_else_appends_to_a_spool_does_not_stay_in_it(tmp_path: Path) -> None:
     (tmp_path / "staging").mkdir()
     writer = StagedWriter(a_tree(tmp_path / "staging"), url="http://127.0.0.1:1", home=tmp_path)

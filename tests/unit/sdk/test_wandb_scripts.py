@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -22,6 +23,16 @@ def test_the_summary_is_set_and_read_by_attribute_too(home: Path) -> None:
 
     (found,) = settled(home)
     assert found.of(spool.SUMMARY) == [{"best_acc": 0.9}, {"note": "good"}]
+
+
+def test_an_empty_project_or_owner_takes_the_default(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNLORE_PROJECT", "digits")
+    with wandb.init(project="", owner="") as run:
+        assert (run.owner, run.project) == ("local", "digits")
+    with pytest.raises(UsageError, match="run id must be 1 to 128"):
+        wandb.init(id="")
 
 
 def test_name_tags_and_notes_may_be_set_later(home: Path) -> None:
@@ -93,6 +104,42 @@ def test_what_comes_later_says_so_on_a_run_too(home: Path) -> None:
                 getattr(run, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("setup", "leave it out"),
+        ("require", "leave it out"),
+        ("termlog", r"use print\(\)"),
+        ("termwarn", "use warnings.warn"),
+        ("termerror", "use print"),
+        ("util", "leave id= out"),
+        ("join", r"use finish\(\)"),
+    ],
+)
+def test_a_name_of_wandb_that_has_another_way_here_tells_it(name: str, way: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'runlore' has no attribute '{name}'; {way}"):
+        getattr(wandb, name)
+    assert not hasattr(wandb, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("settings", "use run.project, run.owner, run.id"),
+        ("project_name", "use run.project"),
+        ("get_project_url", "use run.url"),
+        ("status", "use run.flush"),
+    ],
+)
+def test_a_name_of_wandbs_run_that_has_another_way_here_tells_it(
+    home: Path, name: str, way: str
+) -> None:
+    with wandb.init() as run:
+        with pytest.raises(AttributeError, match=f"a run has no attribute '{name}'; {way}"):
+            getattr(run, name)
+        assert not hasattr(run, name)
+
+
 def test_a_config_takes_defaults_and_gives_a_plain_copy(home: Path) -> None:
     with wandb.init(config={"lr": 0.1, "opt": {"betas": [0.9, {"late": 1}]}}) as run:
         run.config.setdefaults({"lr": 1.0, "seed": 1})
@@ -141,6 +188,50 @@ def test_a_config_without_a_run_is_no_place_for_values() -> None:
     with pytest.raises(UsageError, match="config needs a run"):
         wandb.config = {"lr": 0.1}  # type: ignore[assignment]
     assert "config" not in vars(wandb)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_the_doors_of_the_module_may_be_patched_by_tests_and_come_back(
+    home: Path, is_running: bool
+) -> None:
+    run = wandb.init(config={"lr": 0.1}) if is_running else None
+    for name in ("config", "summary", "run"):
+        with mock.patch(f"runlore.{name}") as fake:
+            assert getattr(wandb, name) is fake
+        with mock.patch.object(wandb, name, {"lr": 5}):
+            assert getattr(wandb, name) == {"lr": 5}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wandb, name, {"lr": 6})
+            patch.setattr("runlore." + name, {"lr": 7})
+            assert getattr(wandb, name) == {"lr": 7}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(wandb, name)
+            assert not hasattr(wandb, name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wandb, name, None)
+            assert getattr(wandb, name) is None
+        assert name not in vars(wandb)
+    assert wandb.run is run
+    if run is None:
+        with pytest.raises(UsageError, match="config needs a run"):
+            wandb.config = {"lr": 0.2}  # type: ignore[assignment]
+        run = wandb.init(config={"lr": 0.1})
+    assert (wandb.run, wandb.config, wandb.summary) == (run, run.config, run.summary)
+    assert dict(wandb.config) == {"lr": 0.1}
+    wandb.config = {"lr": 0.3}  # type: ignore[assignment]
+    run.finish()
+    assert dict(run.config) == {"lr": 0.3}
+
+
+def test_a_run_that_ends_while_the_door_is_patched_is_not_brought_back(home: Path) -> None:
+    wandb.init()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "run", None)
+        assert wandb.run is None
+        wandb.finish()
+    assert wandb.run is None
+    with wandb.init() as run:
+        assert wandb.run is run
 
 
 def test_everything_may_be_imported_before_there_is_a_run(home: Path) -> None:

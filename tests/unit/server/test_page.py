@@ -13,6 +13,8 @@ _PROJECT = "/api/v1/projects/local/digits"
         ("local/digits", "", (f"{_PROJECT}/keys", f"{_PROJECT}/runs?limit=200")),
         ("local/digits", "smooth=10", (f"{_PROJECT}/keys", f"{_PROJECT}/runs?limit=200")),
         ("local/digits", "q=wide", (f"{_PROJECT}/keys",)),
+        ("local/digits", "where=config.lr<1", (f"{_PROJECT}/keys",)),
+        ("local/digits", "sort=-name", (f"{_PROJECT}/keys",)),
         ("local/digits/runs/one", "", (f"{_PROJECT}/keys", f"{_PROJECT}/runs/one")),
         ("settings", "", ()),
         ("local/digits/runs/one/more", "", ()),

@@ -84,7 +84,7 @@ def test_another_program_may_write_values_of_any_kind_into_its_frames() -> None:
     builder = SpoolBuilder(RUN)
     say(builder, spool.RUN, name=5, tags=[1, None], notes={"a": 1}, group=True)
     say(builder, spool.GAP, points="many")
-    say(builder, spool.FINISH, exit_code="x", time_ns=2**80)
+    say(builder, spool.FINISH, exit_code="x", time_ns=9)
     record = folded(None, builder)
     assert record.name == "5"
     assert record.tags == ("1", "None")
@@ -120,6 +120,18 @@ def test_a_run_that_is_silent_for_five_minutes_has_crashed_and_later_data_revive
     later = HEARD_NS + 2 * SILENCE_NS
     builder.log({"loss": 1.0}, step=1)
     assert folded(record, builder, heard_ns=later).state(later) == "running"
+
+
+def test_a_run_whose_main_writer_is_gone_has_crashed_at_once_until_it_is_heard_of_again() -> None:
+    builder = SpoolBuilder(RUN)
+    builder.log({"loss": 1.0}, step=0)
+    record = folded(folded(None, builder), builder, heard_ns=0)
+    assert record.state(HEARD_NS) == "crashed"
+    assert folded(record, builder).state(HEARD_NS) == "running"
+    brought = folded(None, builder, heard_ns=0)
+    assert (brought.state(HEARD_NS), brought.active_ns) == ("crashed", builder.time_ns)
+    say(builder, spool.FINISH, exit_code=0, time_ns=9)
+    assert folded(brought, builder, heard_ns=0).state(HEARD_NS) == "finished"
 
 
 def test_a_child_that_is_lost_does_not_end_the_run() -> None:
@@ -222,6 +234,31 @@ def test_a_frame_that_is_not_a_json_object_is_damage(text: bytes) -> None:
     piece = checked(builder)
     assert piece.damage is not None
     assert piece.damage.offset == piece.end == builder.edges[-2]
+
+
+@pytest.mark.parametrize("kind", [spool.FINISH, spool.CLOSED, spool.LOST])
+@pytest.mark.parametrize("time_ns", [2**80, -(2**63), 1.5, "soon", None, True])
+def test_an_end_at_an_impossible_time_is_damage_and_what_stands_before_it_is_kept(
+    kind: int, time_ns: object
+) -> None:
+    builder = SpoolBuilder(RUN)
+    builder.log({"loss": 1.0}, step=0)
+    good = len(builder.data)
+    say(builder, kind, exit_code=0, time_ns=time_ns)
+    builder.log({"loss": 2.0}, step=1)
+    piece = checked(builder)
+    assert piece.damage is not None
+    assert (piece.end, piece.damage.offset) == (good, good)
+    assert folded(None, builder).state(HEARD_NS) == "running"
+
+
+def test_a_second_header_is_damage() -> None:
+    builder = SpoolBuilder(RUN)
+    good = len(builder.data)
+    builder.add(builder.frames[0][len(spool.PREAMBLE) :])
+    piece = checked(builder)
+    assert piece.damage is not None
+    assert (piece.end, piece.damage.offset) == (good, good)
 
 
 def test_a_row_too_short_for_its_time_is_left_to_the_store() -> None:

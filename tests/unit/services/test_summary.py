@@ -6,7 +6,7 @@ import pytest
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value
-from runlore.services.summary import definition_of, summarise
+from runlore.services.summary import MAX_SUMMARY, definition_of, summarise
 from runlore.store.metrics import KeySummary
 
 
@@ -102,3 +102,12 @@ def test_a_name_beats_a_glob_and_a_later_glob_an_earlier_one() -> None:
     assert definition_of("val/loss", defined)["summary"] == "min"
     assert definition_of("loss", defined)["summary"] == "none"
     assert definition_of("loss", []) == {}
+
+
+def test_of_very_many_metrics_the_first_by_name_are_shown_beside_what_was_set_by_hand() -> None:
+    keys = [a_key(f"k{number:05}") for number in reversed(range(MAX_SUMMARY + 5))]
+    found = summarise(keys, [], {"set": 1}, mean=lambda _: 0.0)
+    assert len(found) == MAX_SUMMARY + 1
+    assert "set" in found
+    assert "k00000" in found
+    assert f"k{MAX_SUMMARY:05}" not in found

@@ -1,7 +1,8 @@
 /** Calls to `/api/v1`; a failure becomes an ApiError that says what to do. */
+import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
-import type { MetricKey, Project, Run, RunPage, Series } from "./nouns";
+import type { Column, MetricKey, Project, Run, RunPage, Series } from "./nouns";
 
 const SERIES_TYPE = "application/vnd.runlore.series";
 const TIMEOUT_MS = 20_000;
@@ -19,16 +20,20 @@ export class ApiError extends Error {
 export interface RunQuery {
   readonly search: string;
   readonly state: string;
+  readonly filter: string;
+  readonly sort: string;
   readonly limit: number;
   readonly cursor: string | null;
 }
 
 export interface SeriesQuery {
   readonly runs: readonly string[];
+  readonly groups: readonly { readonly name: string; readonly runs: readonly string[] }[];
   readonly keys: readonly string[];
   readonly buckets: number;
   readonly start: number | null;
   readonly stop: number | null;
+  readonly x: XAxis;
 }
 
 /** The part of a run that a person edits. */
@@ -49,8 +54,9 @@ export function getProject(owner: string, project: string): Promise<Project> {
 
 export function listRuns(owner: string, project: string, query: RunQuery): Promise<RunPage> {
   const params = new URLSearchParams({ limit: String(query.limit) });
-  if (query.search !== "") params.set("search", query.search);
-  if (query.state !== "") params.set("state", query.state);
+  for (const name of ["search", "state", "filter", "sort"] as const) {
+    if (query[name] !== "") params.set(name, query[name]);
+  }
   if (query.cursor !== null) params.set("cursor", query.cursor);
   return get<RunPage>(`${projectPath(owner, project)}/runs?${params.toString()}`);
 }
@@ -76,11 +82,15 @@ export async function listKeys(owner: string, project: string): Promise<readonly
   return (await get<{ keys: readonly MetricKey[] }>(`${projectPath(owner, project)}/keys`)).keys;
 }
 
+export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {
+  return (await get<{ columns: readonly Column[] }>(`${projectPath(owner, project)}/columns`)).columns;
+}
+
 export async function readSeries(owner: string, project: string, query: SeriesQuery): Promise<Series[]> {
   const answer = await request(`${projectPath(owner, project)}/series`, {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: SERIES_TYPE },
-    body: JSON.stringify(query),
+    body: JSON.stringify({ ...query, x: query.x.kind === "key" ? query.x : { kind: query.x.kind } }),
   });
   return decodeSeries(await answer.arrayBuffer());
 }

@@ -3,22 +3,27 @@ import { isObject, type JsonValue } from "../lib/flatten";
 import { COLUMNS, type Change, type Columns, type Series } from "./nouns";
 
 const MAGIC = 0x5253_4c52; // "RLSR", little-endian
-const VERSION = 1;
+const VERSION = 2;
 const NUMBERS: Readonly<Record<string, number>> = {
   NaN: Number.NaN,
   Infinity: Number.POSITIVE_INFINITY,
   "-Infinity": Number.NEGATIVE_INFINITY,
 };
 
+interface SeriesHead {
+  readonly key: string;
+  readonly width: number;
+  readonly rows: number;
+  readonly points: number;
+  /** How many numbers stand before each of its columns. */
+  readonly at: readonly number[];
+}
+
 interface SeriesHeader {
-  readonly series: readonly {
-    readonly run: string;
-    readonly key: string;
-    readonly width: number;
-    readonly rows: number;
-    readonly points: number;
-  }[];
+  readonly series: readonly (SeriesHead & { readonly run: string })[];
   readonly columns: readonly string[];
+  readonly groups?: readonly (SeriesHead & { readonly group: string })[];
+  readonly group_columns?: readonly string[];
 }
 
 /**
@@ -74,7 +79,7 @@ export function decodeMessage<T>(event: MessageEvent): T {
   return event.data as T;
 }
 
-/** Reads the binary answer of `POST …/series`; the columns are views on the buffer. */
+/** Reads the binary answer of `POST …/series`; columns are views on the buffer, equal ones on one place. */
 export function decodeSeries(buffer: ArrayBuffer): Series[] {
   const view = new DataView(buffer);
   if (buffer.byteLength < 16 || view.getUint32(0, true) !== MAGIC) {
@@ -88,15 +93,26 @@ export function decodeSeries(buffer: ArrayBuffer): Series[] {
   }
   const length = view.getUint32(8, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 16, length))) as SeriesHeader;
-  let offset = 16 + length;
-  return header.series.map(({ run, key, width, points, rows }) => {
+  const read = (run: string, { key, width, points, rows, at }: SeriesHead, names: readonly string[]): Series => {
     const columns: Partial<Record<string, Float64Array>> = {};
-    for (const name of header.columns) {
-      columns[name] = new Float64Array(buffer, offset, rows);
-      offset += rows * Float64Array.BYTES_PER_ELEMENT;
+    for (const [index, name] of names.entries()) {
+      columns[name] = new Float64Array(buffer, 16 + length + (at[index] ?? 0) * Float64Array.BYTES_PER_ELEMENT, rows);
     }
-    const missing = COLUMNS.find((name) => columns[name] === undefined);
-    if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);
     return { run, key, width, points, columns: columns as Columns };
-  });
+  };
+  const series = header.series.map((head) => read(head.run, head, header.columns));
+  const groups = header.groups?.map((head) => asRun(read(head.group, head, header.group_columns ?? []))) ?? [];
+  for (const { columns } of [...series, ...groups]) {
+    const missing = COLUMNS.find((name) => !(name in columns));
+    if (missing !== undefined) throw new Error(`the series answer has no column '${missing}'`);
+  }
+  return [...series, ...groups];
+}
+
+/** A group as if it were one run: its runs are the points of a bucket. */
+function asRun(group: Series & { readonly columns: { readonly runs?: Float64Array } }): Series {
+  const { columns } = group;
+  const none = new Float64Array(columns.step.length);
+  const count = columns.runs ?? none;
+  return { ...group, columns: { ...columns, count, last: columns.mean, nan: none, posinf: none, neginf: none } };
 }

@@ -7,6 +7,7 @@ type JsonObject = { readonly [key: string]: JsonValue };
 
 export type Project = Readonly<Schemas["Project"]>;
 export type MetricKey = Readonly<Schemas["Key"]>;
+export type Column = Readonly<Schemas["RunColumn"]>;
 
 /** A run, whose config and summary are JSON that was read by `decodeJson`. */
 export type Run = Readonly<Omit<Schemas["Run"], "config" | "summary">> & {
@@ -37,9 +38,11 @@ export const COLUMNS = [
 ] as const;
 
 export type ColumnName = (typeof COLUMNS)[number];
-export type Columns = Readonly<Record<ColumnName, Float64Array>>;
+/** With an axis other than the step also where each bucket lies on it; of a group the interval of its mean. */
+export type Columns = Readonly<Record<ColumnName, Float64Array> & Partial<Record<"x_min" | "x_max" | "x_last" | "low" | "high", Float64Array>>>;
 
 export interface Series {
+  /** The run, or the name of the group. */
   readonly run: string;
   readonly key: string;
   readonly width: number;

@@ -9,7 +9,8 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
-import { deleteRun, getProject, getRun, listKeys, listProjects, listRuns, readSeries, type RunEdit, updateRun } from "./client";
+import { STEP } from "../lib/axis";
+import { deleteRun, getProject, getRun, listColumns, listKeys, listProjects, listRuns, readSeries, type RunEdit, type RunQuery, updateRun } from "./client";
 import type { Live } from "./live";
 import type { Change, MetricKey, Run, RunPage } from "./nouns";
 import { SeriesStore } from "./series";
@@ -46,14 +47,22 @@ export function useProject(owner: string, project: string) {
   });
 }
 
-export function useRuns(owner: string, project: string, search: string, state: string) {
+/** Which runs of a project to list, and how. */
+export type RunsAsked = Pick<RunQuery, "search" | "state" | "filter" | "sort">;
+
+export function useRuns(owner: string, project: string, asked: RunsAsked) {
   return useInfiniteQuery({
-    queryKey: ["runs", owner, project, search, state],
-    queryFn: ({ pageParam }) => listRuns(owner, project, { search, state, limit: RUNS_PER_PAGE, cursor: pageParam }),
+    queryKey: ["runs", owner, project, asked],
+    queryFn: ({ pageParam }) => listRuns(owner, project, { ...asked, limit: RUNS_PER_PAGE, cursor: pageParam }),
     initialPageParam: noCursor(),
     getNextPageParam: (page) => page.next,
     placeholderData: (before) => before,
   });
+}
+
+export function useColumns(owner: string, project: string) {
+  // Runs that finish bring new ones; whoever opens the list sees them.
+  return useQuery({ queryKey: ["columns", owner, project], queryFn: () => listColumns(owner, project), staleTime: 0 });
 }
 
 export function useRun(owner: string, project: string, run: string) {
@@ -71,7 +80,7 @@ export function useRunKeys(owner: string, project: string, run: string, all: rea
     queryKey: ["run-keys", owner, project, run, keys],
     queryFn: async () => {
       if (keys.length === 0) return [];
-      const query = { runs: [run], keys, buckets: 2, start: null, stop: null };
+      const query = { runs: [run], groups: [], keys, buckets: 2, start: null, stop: null, x: STEP };
       const found = new Set((await readSeries(owner, project, query)).map((series) => series.key));
       return keys.filter((key) => found.has(key));
     },
@@ -171,10 +180,16 @@ function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isF
   const pause = isNews ? SOON_MS : LATER_MS;
   refresh.ask(["projects"], pause);
   refresh.ask(["project", owner, project], pause);
-  refresh.ask(["runs", owner, project], pause);
+  // All pages of a list are asked for again: far down a long one not as often.
+  refresh.ask(["runs", owner, project], pause * Math.max(1, pagesOf(client, owner, project)));
   refresh.ask(["keys", owner, project], hasKeys(client, owner, project) ? pause : SOON_MS);
   refresh.ask(["run-keys", owner, project, run], LATER_MS);
   refresh.ask(["run", owner, project, run], isNews ? SOON_MS : 1_000);
+}
+
+function pagesOf(client: QueryClient, owner: string, project: string): number {
+  const lists = client.getQueriesData<{ readonly pages: readonly RunPage[] }>({ queryKey: ["runs", owner, project], type: "active" });
+  return lists.reduce((most, [, data]) => Math.max(most, data?.pages.length ?? 0), 0);
 }
 
 function hasKeys(client: QueryClient, owner: string, project: string): boolean {

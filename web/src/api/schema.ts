@@ -1044,6 +1044,7 @@ export interface operations {
         parameters: {
             query?: {
                 offset?: number;
+                gone?: boolean;
             };
             header?: never;
             path: {

@@ -1,4 +1,5 @@
 /** Series for the charts of one page: what is asked together is fetched together, and only once. */
+import { axisText, type XAxis } from "../lib/axis";
 import { readSeries } from "./client";
 import type { Live } from "./live";
 import type { Change, Series } from "./nouns";
@@ -9,16 +10,24 @@ export type StepRange = { readonly start: number; readonly stop: number } | null
 /** What one chart wants to show; `buckets` is its width. */
 export interface SeriesWish {
   readonly key: string;
+  /** Runs, or names of groups. */
   readonly runs: readonly string[];
+  /** The runs of each group; what is not in it is a run. */
+  readonly groups: ReadonlyMap<string, readonly string[]>;
   readonly buckets: number;
   readonly range: StepRange;
+  readonly axis: XAxis;
   readonly onData: () => void;
   readonly onFault: (message: string | null) => void;
 }
 
+/** What of a wish says which series are meant. */
+export type Asked = Pick<SeriesWish, "key" | "axis" | "buckets" | "range">;
+
 interface Entry {
   readonly key: string;
   readonly run: string;
+  members: readonly string[];
   series: Series | null;
   /** The last answer that was of all steps: the best there is where `series` does not reach. */
   whole: Series | null;
@@ -42,7 +51,7 @@ const RETRY_MS = 2_000;
 export class SeriesStore {
   readonly #owner: string;
   readonly #project: string;
-  /** By key, run and number of buckets: a large panel may show what a small one shows. */
+  /** By key and axis, run, and number of buckets: a large panel may show what a small one shows. */
   readonly #entries = new Map<string, Map<string, Map<number, Entry>>>();
   readonly #wishes = new Set<SeriesWish>();
   readonly #live: Live;
@@ -83,15 +92,20 @@ export class SeriesStore {
   }
 
   /** What is known now, perhaps of an older range or size: an old picture is better than none. */
-  read(key: string, run: string, buckets: number, range: StepRange): Series | null {
-    const sizes = this.#entries.get(key)?.get(run);
+  read({ key, axis, buckets, range }: Asked, run: string): Series | null {
+    const sizes = this.#entries.get(placeOf(key, axis))?.get(run);
     const best = sizes?.get(buckets);
     if (best !== undefined && best.askedFor !== "") {
-      const isFit = best.askedFor === signature({ buckets, range }) || covers(best.series, range);
+      const isFit = best.askedFor === signature({ axis, buckets, range }) || covers(best.series, range);
       return isFit ? best.series : (best.whole ?? best.series);
     }
     for (const entry of sizes?.values() ?? []) if (entry.series !== null) return entry.series;
     return null;
+  }
+
+  /** What is known of all steps. */
+  whole({ key, axis, buckets }: Asked, run: string): Series | null {
+    return this.#entries.get(placeOf(key, axis))?.get(run)?.get(buckets)?.whole ?? null;
   }
 
   /** Whether every series of the wish has been answered once. */
@@ -101,8 +115,7 @@ export class SeriesStore {
 
   /** Whether what is known answers this very wish, of its range and size. */
   isAnswered(wish: SeriesWish): boolean {
-    const asked = signature(wish);
-    return wish.runs.every((run) => this.#entry(wish, run).askedFor === asked);
+    return wish.runs.every((run) => this.#entry(wish, run).askedFor === signatureOf(wish, run));
   }
 
   #takeChanges(changes: readonly Change[]): void {
@@ -116,9 +129,10 @@ export class SeriesStore {
   /** Marks the series of these runs, or of all, as older than the server's. */
   #markStale(changed: ReadonlySet<string> | null): void {
     for (const runs of this.#entries.values()) {
-      for (const [run, sizes] of runs) {
-        if (changed !== null && !changed.has(run)) continue;
-        for (const entry of sizes.values()) entry.stale = true;
+      for (const sizes of runs.values()) {
+        for (const entry of sizes.values()) {
+          if (changed === null || entry.members.some((run) => changed.has(run))) entry.stale = true;
+        }
       }
     }
     this.#plan(0);
@@ -148,17 +162,21 @@ export class SeriesStore {
 
   async #fetch(batch: Batch): Promise<boolean> {
     const { wish, runs, keys } = batch;
-    const asked = signature(wish);
     // Marked before asking: a change that comes during the request makes them stale again.
     for (const cell of batch.cells) cell.stale = false;
     const touched = [...this.#wishes].filter((other) => keys.includes(other.key));
     try {
       const range = wish.range ?? { start: null, stop: null };
-      const answer = await readSeries(this.#owner, this.#project, { runs, keys, buckets: wish.buckets, ...range });
+      const groups = runs.flatMap((name) => {
+        const members = wish.groups.get(name);
+        return members === undefined ? [] : [{ name, runs: members }];
+      });
+      const alone = runs.filter((run) => !wish.groups.has(run));
+      const answer = await readSeries(this.#owner, this.#project, { runs: alone, groups, keys, buckets: wish.buckets, x: wish.axis, ...range });
       for (const cell of batch.cells) {
         cell.series = null;
         if (wish.range === null) cell.whole = null;
-        cell.askedFor = asked;
+        cell.askedFor = signatureOf(wish, cell.run);
       }
       const found = new Map(batch.cells.map((cell) => [`${cell.run}\n${cell.key}`, cell]));
       for (const series of answer) {
@@ -186,7 +204,7 @@ export class SeriesStore {
       const asked = signature(wish);
       const missing = wish.runs.filter((run) => {
         const entry = this.#entry(wish, run);
-        return entry.stale || entry.askedFor !== asked;
+        return entry.stale || entry.askedFor !== signatureOf(wish, run);
       });
       if (missing.length === 0) continue;
       const name = `${asked}|${missing.join()}`;
@@ -198,16 +216,18 @@ export class SeriesStore {
     return [...groups.values()].flatMap(inPieces);
   }
 
-  #entry({ key, buckets }: SeriesWish, run: string): Entry {
-    const sizes = madeIn(madeIn(this.#entries, key, () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
-    return madeIn(sizes, buckets, () => ({ key, run, series: null, whole: null, askedFor: "", stale: true }));
+  #entry({ key, axis, buckets, groups }: SeriesWish, run: string): Entry {
+    const sizes = madeIn(madeIn(this.#entries, placeOf(key, axis), () => new Map<string, Map<number, Entry>>()), run, () => new Map<number, Entry>());
+    const entry: Entry = madeIn(sizes, buckets, () => ({ key, run, members: [], series: null, whole: null, askedFor: "", stale: true }));
+    entry.members = groups.get(run) ?? [run];
+    return entry;
   }
 }
 
 /** One request for much would answer late, or be refused by the server. */
 function inPieces(batch: Batch): Batch[] {
   const { runs, keys, wish, cells } = batch;
-  const most = Math.max(1, Math.floor(MOST_POINTS / (runs.length * wish.buckets)));
+  const most = Math.max(1, Math.floor(MOST_POINTS / (sizeOf(wish, runs) * wish.buckets)));
   return Array.from({ length: Math.ceil(keys.length / most) }, (_, piece) => ({
     runs,
     wish,
@@ -215,6 +235,20 @@ function inPieces(batch: Batch): Batch[] {
     // The cells of a key stand together, in the order of the keys.
     cells: cells.slice(piece * most * runs.length, (piece + 1) * most * runs.length),
   }));
+}
+
+/** How many runs some runs and groups are. */
+function sizeOf({ groups }: SeriesWish, runs: readonly string[]): number {
+  return runs.reduce((sum, run) => sum + (groups.get(run)?.length ?? 1), 0);
+}
+
+/** What a wish asks of one run or group: other members are another question. */
+function signatureOf(wish: SeriesWish, run: string): string {
+  return `${signature(wish)}${wish.groups.get(run)?.join() ?? ""}`;
+}
+
+function placeOf(key: string, axis: XAxis): string {
+  return `${axisText(axis)}\n${key}`;
 }
 
 function madeIn<K, V>(map: Map<K, V>, key: K, make: () => V): V {
@@ -232,7 +266,7 @@ function covers(series: Series | null, range: StepRange): boolean {
   return (step[0] ?? Number.POSITIVE_INFINITY) <= range.start && (last.at(-1) ?? Number.NEGATIVE_INFINITY) >= range.stop - 1;
 }
 
-function signature(wish: Pick<SeriesWish, "buckets" | "range">): string {
+function signature(wish: Pick<SeriesWish, "axis" | "buckets" | "range">): string {
   const range = wish.range === null ? "all" : `${String(wish.range.start)}:${String(wish.range.stop)}`;
-  return `${String(wish.buckets)}@${range}`;
+  return `${String(wish.buckets)}@${range}@${axisText(wish.axis)}`;
 }

@@ -2,6 +2,7 @@
 import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
+import { ApiError } from "../api/client";
 import type { Run } from "../api/nouns";
 import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
@@ -9,13 +10,19 @@ import { PanelGrid } from "../features/panels/PanelGrid";
 import { chartedKeys } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
 import { colorOf, dashOf } from "../features/runs/colors";
+import { GroupChoice, GroupLegend } from "../features/runs/GroupChoice";
+import { groupsOf, MOST_GROUPS, type RunGroup } from "../features/runs/groups";
 import { RunList } from "../features/runs/RunList";
+import type { RunLine } from "../features/runs/RunRow";
 import { formatCount } from "../lib/format";
 import { matcherOf } from "../lib/matcher";
 import { MOST_RUNS, shownRuns, type View, type ViewChange } from "../lib/view";
 import { type Command, useCommands } from "../ui/commands";
 import { Icon, Notice, useIsDark, useMedia } from "../ui/parts";
 import { useView } from "./useView";
+
+const LIST_PX = 296;
+const COLUMN_PX = 88;
 
 interface ProjectPageProps {
   readonly owner: string;
@@ -27,12 +34,17 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const isNarrow = useMedia("(max-width: 760px)");
   const [isListOpen, setListOpen] = useState<boolean | null>(null);
   const isListShown = isListOpen ?? !isNarrow;
-  const runs = useRuns(owner, project, searchFor(view.search), view.state);
+  const asked = { search: searchFor(view.search), state: view.state, filter: view.where, sort: view.sort };
+  const runs = useRuns(owner, project, asked);
   const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
-  const shown = useShownRuns(all, view);
+  const isDark = useIsDark();
+  const shown = useMemo(() => shownRuns(all, view), [all, view]);
+  const groups = useMemo(() => (view.by === "" ? null : groupsOf(shown, view.by, isDark)), [shown, view.by, isDark]);
+  const lines = useLines(shown, groups, isDark);
+  const lineOf = useMemo(() => lineFinder(groups, isDark), [groups, isDark]);
   const { hasNextPage, isFetching, dataUpdatedAt, fetchNextPage } = runs;
   const isShort = hasNextPage && !isFetching && all.length < view.most + view.hidden.length;
   useEffect(() => {
@@ -52,8 +64,9 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       [isListShown, onView],
     ),
   );
+  const refused = runs.error instanceof ApiError && runs.error.status === 400 && view.where + view.sort !== "" ? runs.error.message : null;
   const error = runs.error ?? keys.error;
-  if (error !== null && runs.data === undefined) {
+  if (error !== null && runs.data === undefined && refused === null) {
     return (
       <Notice title={`${project} cannot be shown`}>
         <p>{error.message}</p>
@@ -64,22 +77,29 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   }
   const total = runs.data?.pages[0]?.total ?? 0;
   return (
-    <div className={isListShown ? "project" : "project is-wide"}>
+    <div
+      className={isListShown ? "project" : "project is-wide"}
+      style={isListShown && !isNarrow ? { gridTemplateColumns: `min(50vw, ${String(LIST_PX + COLUMN_PX * view.columns.length)}px) minmax(0, 1fr)` } : undefined}
+    >
       <title>{`${project} · Runlore`}</title>
       <button className="button quiet list-button" aria-expanded={isListShown} onClick={() => { setListOpen(!isListShown); }}>
         <Icon name="list" /> {isListShown ? "Hide runs" : "Runs"}
       </button>
       {isListShown && (
         <RunList
+          owner={owner}
+          project={project}
+          fault={refused}
           runs={all}
           total={total}
           shown={shown.length}
-          isLoading={runs.data === undefined}
+          isLoading={runs.data === undefined && refused === null}
           hasMore={runs.hasNextPage && !runs.isFetchingNextPage}
           onMore={() => void runs.fetchNextPage()}
           view={view}
           onView={onView}
           crosshair={crosshair}
+          lineOf={lineOf}
           link={(run, children) => (
             <Link to="/$owner/$project/runs/$run" params={{ owner, project, run: run.id }} className="run-link">{children}</Link>
           )}
@@ -89,11 +109,13 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
         {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
         <PanelGrid
           keys={charted}
-          runs={shown}
+          runs={lines}
           view={view}
           onView={onView}
           store={store}
           crosshair={crosshair}
+          tools={<GroupChoice owner={owner} project={project} view={view} onView={onView} />}
+          legend={groups !== null && <GroupLegend by={view.by} groups={groups} crosshair={crosshair} />}
         />
       </main>
     </div>
@@ -103,29 +125,31 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
 function MostNote({ view, onView }: { readonly view: View; readonly onView: ViewChange }) {
   return (
     <p className="note">
-      The charts show the newest {formatCount(view.most)} runs of this list.{" "}
+      The charts show the {view.sort === "" ? "newest" : "first"} {formatCount(view.most)} runs of this list.{" "}
       {view.most < MOST_RUNS && (
         <>
           <button className="link" onClick={() => { onView({ most: MOST_RUNS }); }}>Show up to {formatCount(MOST_RUNS)}</button>{". "}
         </>
       )}
-      Search, or pick runs alone, to see others.
+      Search, sort, or pick runs alone, to see others.
     </p>
   );
 }
 
-/** The runs in the charts; the same array as long as nothing that a chart shows has changed. */
-function useShownRuns(all: readonly Run[], view: View): readonly PanelRun[] {
-  const isDark = useIsDark();
-  const shown = shownRuns(all, view).map((run) => ({
-    id: run.id,
-    name: run.name,
-    color: colorOf(run, isDark),
-    dash: dashOf(run),
-  }));
-  const name = JSON.stringify(shown);
-  // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `shown`, compared by value
-  return useMemo(() => shown, [name]);
+/** The lines of the charts; the same array as long as nothing that a chart shows has changed. */
+function useLines(shown: readonly Run[], groups: readonly RunGroup[] | null, isDark: boolean): readonly PanelRun[] {
+  const lines =
+    groups?.slice(0, MOST_GROUPS) ??
+    shown.map((run) => ({ id: run.id, name: run.name, color: colorOf(run, isDark), dash: dashOf(run), members: [] }));
+  const name = JSON.stringify(lines);
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `name` is `lines`, compared by value
+  return useMemo(() => lines, [name]);
+}
+
+/** Finds the line of a run: that of its group, as long as the charts show groups. */
+function lineFinder(groups: readonly RunGroup[] | null, isDark: boolean): (run: Run) => RunLine {
+  const byRun = new Map(groups?.flatMap((group) => group.members.map((run) => [run, group])));
+  return (run) => byRun.get(run.id) ?? { id: run.id, color: colorOf(run, isDark), dash: dashOf(run) };
 }
 
 /** What the server understands: an expression that cannot be read is not sent. */

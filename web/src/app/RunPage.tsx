@@ -31,7 +31,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const color = run.data === undefined ? "" : colorOf(run.data, isDark);
   const dash = run.data === undefined ? UNBROKEN : dashOf(run.data);
   const name = run.data?.name ?? "";
-  const runs = useMemo(() => [{ id, name, color, dash }], [id, name, color, dash]);
+  const runs = useMemo(() => [{ id, name, color, dash, members: [] }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
   const own = useRunKeys(owner, project, id, keys.data);
   const charted = useMemo(

@@ -1,12 +1,12 @@
 /** Where the pointer is, shared by all charts and the run list of a page. */
 export interface Pointed {
-  /** The step under the pointer, or null. */
-  readonly step: number | null;
+  /** The place on the x axis under the pointer, or null. */
+  readonly x: number | null;
   /** The run to show strong, or null. */
   readonly run: string | null;
 }
 
-const NOWHERE: Pointed = { step: null, run: null };
+const NOWHERE: Pointed = { x: null, run: null };
 
 export class Crosshair {
   readonly #listeners = new Set<() => void>();
@@ -17,7 +17,7 @@ export class Crosshair {
   }
 
   point(pointed: Pointed): void {
-    if (pointed.step === this.#pointed.step && pointed.run === this.#pointed.run) return;
+    if (pointed.x === this.#pointed.x && pointed.run === this.#pointed.run) return;
     this.#pointed = pointed;
     for (const listener of this.#listeners) listener();
   }

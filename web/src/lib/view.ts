@@ -1,6 +1,12 @@
+import { axisOf, axisText, STEP, type XAxis } from "./axis";
+
 /** Which values the y axes show: those that are not absurd, all, or all but the outermost. */
 export const Y_RANGES = ["auto", "full", "inliers"] as const;
 export type YRange = (typeof Y_RANGES)[number];
+
+/** What the band of a group shows: all of its values, or where its mean is with 95 %. */
+export const BANDS = ["range", "interval"] as const;
+export type Band = (typeof BANDS)[number];
 
 /** How many runs the charts show at first, and at most when asked for more. */
 export const FIRST_RUNS = 100;
@@ -11,19 +17,29 @@ export interface View {
   /** Search of the run list. */
   readonly search: string;
   readonly state: string;
+  /** Which runs the list has, as an expression, and their order: both as the server reads them. */
+  readonly where: string;
+  readonly sort: string;
+  /** What the list shows of config and summary. */
+  readonly columns: readonly string[];
   /** Runs taken out of the charts. */
   readonly hidden: readonly string[];
   /** When not empty, the only runs in the charts. */
   readonly only: readonly string[];
   /** How many runs the charts show at most. */
   readonly most: number;
+  /** The column by which runs are one line; empty for none. */
+  readonly by: string;
+  readonly band: Band;
   /** Search of the panels. */
   readonly filter: string;
   /** Half-life of the smoothing in steps; 0 is none. */
   readonly smooth: number;
+  readonly x: XAxis;
   readonly isLogX: boolean;
   readonly isLogY: boolean;
   readonly yRange: YRange;
+  /** The part of the x axis that is shown; of steps whole ones, from `start` up to before `stop`. */
   readonly zoom: { readonly start: number; readonly stop: number } | null;
   /** Sections that are folded. */
   readonly folded: readonly string[];
@@ -40,11 +56,17 @@ export const HALF_LIVES: readonly number[] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 
 export const DEFAULT_VIEW: View = {
   search: "",
   state: "",
+  where: "",
+  sort: "",
+  columns: [],
   hidden: [],
   only: [],
   most: FIRST_RUNS,
+  by: "",
+  band: "range",
   filter: "",
   smooth: 0,
+  x: STEP,
   isLogX: false,
   isLogY: false,
   yRange: "auto",
@@ -56,18 +78,25 @@ export const DEFAULT_VIEW: View = {
 /** Reads a view from URL parameters; what cannot be understood is as if it were absent. */
 export function readView(params: Params): View {
   const smooth = Number(params["smooth"] ?? 0);
+  const x = axisOf(params["x"] ?? "");
   return {
     search: params["q"] ?? "",
     state: params["state"] ?? "",
+    where: params["where"] ?? "",
+    sort: params["sort"] ?? "",
+    columns: list(params["cols"]),
     hidden: list(params["hide"]),
     only: list(params["only"]),
     most: params["most"] === String(MOST_RUNS) ? MOST_RUNS : FIRST_RUNS,
+    by: params["by"] ?? "",
+    band: params["band"] === "interval" ? "interval" : "range",
     filter: params["filter"] ?? "",
     smooth: Number.isFinite(smooth) && smooth > 0 ? smooth : 0,
+    x,
     isLogX: params["logx"] === "1",
     isLogY: params["logy"] === "1",
     yRange: Y_RANGES.find((each) => each === params["y"]) ?? "auto",
-    zoom: zoomOf(params["steps"]),
+    zoom: x.kind === "step" ? zoomOf(params["steps"], /^(-?\d+)\.\.(-?\d+)$/) : zoomOf(params["range"], /^(-?[\d.]+(?:e[+-]?\d+)?)\.\.(-?[\d.]+(?:e[+-]?\d+)?)$/),
     folded: list(params["fold"]),
     panel: params["panel"] ?? null,
   };
@@ -80,15 +109,21 @@ export function writeView(view: View): Params {
   };
   put("q", view.search);
   put("state", view.state);
+  put("where", view.where);
+  put("sort", view.sort);
+  put("cols", view.columns.map(encodeURIComponent).join());
   put("hide", view.hidden.map(encodeURIComponent).join());
   put("only", view.only.map(encodeURIComponent).join());
   put("most", view.most === FIRST_RUNS ? "" : String(view.most));
+  put("by", view.by);
+  put("band", view.band === "range" ? "" : view.band);
   put("filter", view.filter);
   put("smooth", view.smooth === 0 ? "" : String(view.smooth));
   put("logx", view.isLogX ? "1" : "");
   put("logy", view.isLogY ? "1" : "");
   put("y", view.yRange === "auto" ? "" : view.yRange);
-  put("steps", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
+  put("x", view.x.kind === "step" ? "" : axisText(view.x));
+  put(view.x.kind === "step" ? "steps" : "range", view.zoom === null ? "" : `${String(view.zoom.start)}..${String(view.zoom.stop)}`);
   put("fold", view.folded.map(encodeURIComponent).join());
   put("panel", view.panel ?? "");
   return params;
@@ -141,8 +176,8 @@ function list(text: string | undefined): string[] {
   });
 }
 
-function zoomOf(text: string | undefined): View["zoom"] {
-  const found = /^(-?\d+)\.\.(-?\d+)$/.exec(text ?? "");
+function zoomOf(text: string | undefined, form: RegExp): View["zoom"] {
+  const found = form.exec(text ?? "");
   if (found === null) return null;
   const [start, stop] = [Number(found[1]), Number(found[2])];
   return stop > start ? { start, stop } : null;

@@ -161,6 +161,7 @@ const ICONS = {
   close: "m4 4 8 8m0-8-8 8",
   fold: "m4 6 4 4 4-4",
   enlarge: "M9.5 2.5h4v4m0-4-4.5 4.5m-2.5 6.5h-4v-4m0 4L7 9",
+  filter: "M2.5 3.5h11L9.5 8.5v4l-3-1.5v-2.5z",
   list: "M2.5 4h11m-11 4h11m-11 4h7",
   pen: "m10.5 3 2.5 2.5-7.5 7.5-3 .5.5-3L10.5 3Z",
 } as const;

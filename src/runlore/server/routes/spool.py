@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -95,8 +96,12 @@ async def take_spool(
     run: str,
     writer: str,
     offset: Annotated[int, Parameter(ge=0, le=2**62)] = 0,
+    gone: bool = False,
 ) -> Response[bytes]:
-    """Take a piece of a writer's spool, and answer when it is durable."""
+    """Take a piece of a writer's spool, and answer when it is durable.
+
+    `gone` says that the writer's process has gone, so that its run does not go on without it.
+    """
     # One dependency alone: for two, the framework starts a task each, for every request.
     ref = run_ref(owner, project, run)
     checked_name(writer, "writer")
@@ -111,6 +116,8 @@ async def take_spool(
         raise _too_large(MAX_BODY, "before")
     body = await door.body(request)
     piece = await door.check(ref, writer, offset, body, encoding)
+    if gone:
+        piece = replace(piece, is_gone=True)
     future = door.backend.ingest.submit(piece)
     if future is None:
         raise StatusError(429, "too many spools wait to be stored; send it again in a moment")

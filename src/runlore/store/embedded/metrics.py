@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -39,7 +40,7 @@ from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_read import RunAnswers
 from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_scan import scan_of
-from runlore.store.embedded.metrics_series import SeriesAnswers
+from runlore.store.embedded.metrics_series import answered
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_tail import (
     Batch,
@@ -138,7 +139,19 @@ class EmbeddedMetricStore:
         """Count the runs, of some, that have each key and kind."""
         for ref in runs:
             self._waker.wake(ref)
-        return count_keys(self._memory, self._histories, runs)
+        found: list[set[tuple[str, Kind]]] = []
+        alone = set(runs)
+        for fork in [run for run in alone if self._memory.ancestors(run)]:
+            try:
+                with self._views([fork]) as views:
+                    found += [Snapshot(view).cells() for view in views]
+                alone.remove(fork)
+            except DamageError as error:
+                _logger.warning("the inherited keys of run %s are not counted: %s", fork, error)
+        counts = Counter(count_keys(self._memory, self._histories, alone))
+        for cells in found:
+            counts.update(cells)
+        return counts
 
     def series(
         self,
@@ -153,12 +166,8 @@ class EmbeddedMetricStore:
         """Bucket the numbers of each run and key."""
         if buckets < 2:
             raise UsageError(f"buckets must be at least 2, got {buckets}")
-        found: list[Series | None] = []
         with self._views(runs) as views:
-            for view in views:
-                answers = SeriesAnswers(Snapshot(view))
-                found += [answers.series(key, buckets, start, stop, axis) for key in keys]
-        return [series for series in found if series is not None]
+            return answered(views, keys, buckets, start, stop, axis)
 
     def rows(
         self,
@@ -479,7 +488,7 @@ class _Taken:
                 WriterView(
                     id=writer.id,
                     name=writer.name,
-                    progress=writer.progress,
+                    source=writer.source,
                     tail=[block for piece in writer.tail for block in piece.blocks],
                 )
                 for writer in run.writers.values()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runlore.store.embedded.metrics_blob import Floats, Ints
+from runlore.store.embedded.metrics_blob import Flags, Floats, Ints
 
 FIRST, LAST, COUNT, ROW, TIME_MIN, TIME_MAX, TIME_LAST = range(7)
 """Rows of `Buckets.shared`: steps, points per key, offset of the last point's row, times in ns."""
@@ -104,20 +104,29 @@ def combined(level: int, parts: Sequence[Buckets], ranks: Sequence[Ints] | None 
         ids, shared, values = ids[order], shared[:, order], values[:, :, order]
         odd = None if odd is None else odd[:, :, order]
     starts = _starts(ids)
-    if len(starts) == len(ids):
-        return Buckets(shared=shared, values=values, odd=odd)
-    ends = np.append(starts[1:], len(ids)) - 1
-    merged = np.array(
-        [
-            np.minimum.reduceat(shared[FIRST], starts),
-            shared[LAST, ends],
-            np.add.reduceat(shared[COUNT], starts),
+    ordered = Buckets(shared=shared, values=values, odd=odd)
+    return ordered if len(starts) == len(ids) else merged(ordered, starts)
+
+
+def merged(buckets: Buckets, starts: Ints) -> Buckets:
+    """Merge those from each start up to before the next; the last of each has the last point.
+
+    `shared` may end behind COUNT where nobody asks for more.
+    """
+    shared, values, odd = buckets.shared, buckets.values, buckets.odd
+    ends = np.append(starts[1:], len(buckets)) - 1
+    rows = [
+        np.minimum.reduceat(shared[FIRST], starts),
+        shared[LAST, ends],
+        np.add.reduceat(shared[COUNT], starts),
+    ]
+    if len(shared) == SHARED:
+        rows += [
             shared[ROW, ends],
             np.minimum.reduceat(shared[TIME_MIN], starts),
             np.maximum.reduceat(shared[TIME_MAX], starts),
             shared[TIME_LAST, ends],
         ]
-    )
     good: Floats = shared[COUNT].astype(np.float64)
     if odd is not None:
         good = good - odd.sum(axis=0)
@@ -130,7 +139,7 @@ def combined(level: int, parts: Sequence[Buckets], ranks: Sequence[Ints] | None 
     np.add.reduceat(values[MEAN] * share, starts, axis=1, out=found[MEAN])
     found[FINAL] = values[FINAL][:, ends]
     odd = None if odd is None else np.add.reduceat(odd, starts, axis=2)
-    return Buckets(shared=merged, values=found, odd=odd)
+    return Buckets(shared=np.array(rows), values=found, odd=odd)
 
 
 def starts_of(level: int, steps: Ints) -> Ints:
@@ -144,7 +153,7 @@ def counts_of(steps: Ints) -> Ints:
     Two neighbours share a bucket from that level on which is the number of bits in which they
     differ, so one pass answers for all levels.
     """
-    borders = np.bincount(_bits(steps), minlength=NO_LEVEL + 1)[::-1].cumsum()[::-1]
+    borders = np.bincount(bits_between(steps), minlength=NO_LEVEL + 1)[::-1].cumsum()[::-1]
     return 1 + np.append(borders[1:], 0)
 
 
@@ -155,21 +164,28 @@ def level_for(steps: Ints, buckets: int) -> int:
 
 def halves_of(level: int, buckets: Buckets) -> int:
     """Return how many buckets of half the width the points of these buckets need."""
-    differ = buckets.shared[FIRST] ^ buckets.shared[LAST]
-    return len(buckets) + int(np.count_nonzero(differ >> max(level - 1, 0)))
+    return len(buckets) + int(np.count_nonzero(splits_of(level, buckets.shared)))
+
+
+def splits_of(levels: int | Ints, shared: Ints) -> Flags:
+    """Tell of each bucket of 2**levels steps whether its points need two of half the width."""
+    differ = shared[FIRST] ^ shared[LAST]
+    splits: Flags = (differ >> np.maximum(levels - 1, 0)) != 0
+    return splits
+
+
+def bits_between(steps: Ints) -> Ints:
+    """Return from which level on each step shares a bucket with the one before it."""
+    differ = steps[1:] ^ steps[:-1]
+    # A float64 holds these exactly but for steps of different signs, which never share a bucket.
+    bits: Ints = np.where(differ < 0, NO_LEVEL, np.frexp(differ.astype(np.float64))[1])
+    return bits
 
 
 def _starts(ids: Ints) -> Ints:
     begins = np.ones(len(ids), dtype=bool)
     np.not_equal(ids[1:], ids[:-1], out=begins[1:])
     return np.flatnonzero(begins)
-
-
-def _bits(steps: Ints) -> Ints:
-    differ = steps[1:] ^ steps[:-1]
-    # A float64 holds these exactly but for steps of different signs, which never share a bucket.
-    bits: Ints = np.where(differ < 0, NO_LEVEL, np.frexp(differ.astype(np.float64))[1])
-    return bits
 
 
 def _joined(parts: Sequence[Buckets]) -> Buckets:

@@ -50,6 +50,13 @@ class Columns:
             for slot, column in enumerate(columns):
                 self.slots[column] = slot
 
+    def slot_of(self, key: str) -> int | None:
+        """Return the place of a key among the numbers; None where it is none of them."""
+        column = self.place.get(key)
+        if column is None or self.kinds[column] == "string":
+            return None
+        return self.slots[column]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:

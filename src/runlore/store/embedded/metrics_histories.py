@@ -10,7 +10,8 @@ from runlore.store.embedded.metrics_reader import HistoryReader
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.store.embedded.metrics_summary import Summary
 
-_KNOWN_SUMMARIES = 4096
+_KNOWN_SUMMARIES, _KNOWN_CELLS = 4096, 500_000
+"""How many are kept, and keys in them altogether: one takes 300 bytes or so."""
 # What a SQLite file begins with, and where it has `user_version`, big-endian.
 _MAGIC = b"SQLite format 3\0"
 _VERSION_AT = slice(60, 64)
@@ -30,6 +31,7 @@ class Histories:
         self._fresh: list[tuple[int, History]] = []
         self._open: dict[int, History] = {}
         self._summaries: OrderedDict[tuple[int, int], Summary | None] = OrderedDict()
+        self._cells = 0
         for path in folder.glob("*.db"):
             with path.open("rb") as file:
                 head = file.read(_VERSION_AT.stop)
@@ -60,9 +62,15 @@ class Histories:
                 return self._summaries[key]
         summary = reader.summary(run, writer, run_name, published)
         with self._lock:
-            self._summaries[key] = summary
-            if len(self._summaries) > _KNOWN_SUMMARIES:
-                self._summaries.popitem(last=False)
+            if key not in self._summaries:
+                self._summaries[key] = summary
+                self._cells += len(summary) if summary is not None else 0
+            # The newest stays, however large: it will be asked for again.
+            while len(self._summaries) > 1 and (
+                self._cells > _KNOWN_CELLS or len(self._summaries) > _KNOWN_SUMMARIES
+            ):
+                _, oldest = self._summaries.popitem(last=False)
+                self._cells -= len(oldest) if oldest is not None else 0
         return summary
 
     def shrink(self, pages: int) -> bool:

@@ -49,7 +49,7 @@ CREATE INDEX leaf_place ON leaf (tower, level, first);
 SEGMENT_BITS = 20
 SLICE_KEYS = 512
 _SEGMENT_BUCKETS = 1024
-_BASE_SHARE, _LEVEL_SHARE, _MOST_SHARE = 8, 3, 4
+_BASE_SHARE, _LEVEL_SHARE, _MOST_SHARE, _LONG_SHARE = 8, 3, 4, 32
 
 
 class TowerKey(NamedTuple):
@@ -96,12 +96,15 @@ def towers_of(db: sqlite3.Connection, runs: Sequence[int]) -> list[Tower]:
         f"FROM tower WHERE run IN ({', '.join('?' * len(runs))}) ORDER BY id",
         runs,
     )
-    return [
-        Tower(
-            number, TowerKey(*key), points, first, last, [Level(*one) for one in json.loads(text)]
-        )
-        for number, *key, points, first, last, text in rows
-    ]
+    # Runs of one length have the same levels.
+    levels: dict[str, list[Level]] = {}
+    found = []
+    for number, run, writer, columns, era, points, first, last, text in rows:
+        if text not in levels:
+            levels[text] = [Level(*one) for one in json.loads(text)]
+        key = TowerKey(run, writer, columns, era)
+        found.append(Tower(number, key, points, first, last, levels[text]))
+    return found
 
 
 def leaves_of(
@@ -210,8 +213,10 @@ class Raiser:
             if above is None:
                 break
             levels += self._add(number, [Level(above, 0)], top)
-        while len(levels) > 1 and _MOST_SHARE * levels[0].buckets > points:
-            # Steps became sparse: most of these buckets hold next to nothing.
+        share = _MOST_SHARE if points < self._sizes.long_points else _LONG_SHARE
+        while len(levels) > 1 and share * levels[0].buckets > points:
+            # Steps became sparse, and most of these buckets hold next to nothing; or the tower
+            # became so long that a chart needs them for a small part of it only.
             self._drop(number, levels[0].level)
             del levels[0]
         self._db.execute(

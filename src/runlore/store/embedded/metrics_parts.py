@@ -1,6 +1,6 @@
 """Some frames of one writer in a snapshot: a packed block or one of the tail."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -8,6 +8,10 @@ from runlore.core.metric import Value
 from runlore.store.embedded.metrics_blob import Floats, Ints
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
+
+_WINDOW_FRAMES = 4096
+_WINDOW_TEXT_BYTES = 4 * 1024 * 1024
+"""Parts are opened together up to about as many frames, or bytes of texts."""
 
 
 class Part:
@@ -32,6 +36,10 @@ class Part:
     def texts(self, column: int) -> list[str]:
         raise NotImplementedError
 
+    def text_bytes(self) -> int:
+        """Return about how many bytes its texts have, without reading those that are packed."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Forget what was decoded; it will be decoded again if it is asked for."""
 
@@ -42,6 +50,15 @@ class Part:
             return list(self.texts(column))
         numbers: list[Value] = self.numbers(column).tolist()
         return [bool(number) for number in numbers] if kind == "bool" else numbers
+
+
+def share_of_window(part: Part, keys: Collection[str] | None) -> float:
+    """Return how much of what is opened together a part is, for some keys or for all."""
+    share = part.n / _WINDOW_FRAMES
+    columns = part.columns
+    if any(keys is None or columns.keys[at] in keys for at in columns.text_columns):
+        share = max(share, part.text_bytes() / _WINDOW_TEXT_BYTES)
+    return share
 
 
 class TailPart(Part):
@@ -65,6 +82,9 @@ class TailPart(Part):
     def texts(self, column: int) -> list[str]:
         slot = self.columns.slots[column]
         return [text for block in self._blocks for text in block.texts[slot]]
+
+    def text_bytes(self) -> int:
+        return sum(len(text) for one in self._blocks for texts in one.texts for text in texts)
 
 
 class PackedPart(Part):
@@ -93,6 +113,9 @@ class PackedPart(Part):
     def texts(self, column: int) -> list[str]:
         slot = self.columns.slots[column]
         return self._reader.texts(self._row, self.columns, slot, self._run_name)
+
+    def text_bytes(self) -> int:
+        return self._reader.text_bytes(self._row, self.columns) if self.columns.text_columns else 0
 
     def release(self) -> None:
         """Forget what was decoded."""

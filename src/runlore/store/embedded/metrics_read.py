@@ -8,13 +8,11 @@ import numpy as np
 from runlore.core.metric import Kind, Value
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import Ints
-from runlore.store.embedded.metrics_parts import Part
+from runlore.store.embedded.metrics_parts import Part, share_of_window
 from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_summary import Cell
 from runlore.store.embedded.metrics_view import NEVER, Snapshot
 from runlore.store.metrics import HistoryRow, KeySummary
-
-_WINDOW_FRAMES = 4096
 
 
 class RunAnswers:
@@ -61,11 +59,11 @@ class RunAnswers:
             if (wanted is None or not wanted.isdisjoint(part.columns.place))
         ]
         parts.sort(key=lambda part: part.first_step)
-        begin, gathered, open_parts = low, 0, []
+        begin, gathered, open_parts = low, 0.0, []
         for part, after in zip_longest(parts, parts[1:]):
             open_parts.append(part)
-            gathered += part.n
-            if after is not None and (gathered < _WINDOW_FRAMES or after.first_step <= begin):
+            gathered += share_of_window(part, wanted)
+            if after is not None and (gathered < 1 or after.first_step <= begin):
                 continue
             end = high if after is None else after.first_step
             yield from self._window(open_parts, wanted, begin, end)
@@ -73,7 +71,7 @@ class RunAnswers:
                 if done.last_step < end:
                     done.release()
             open_parts = [part for part in open_parts if part.last_step >= end]
-            begin, gathered = end, 0
+            begin, gathered = end, 0.0
 
     def _merge(self, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""

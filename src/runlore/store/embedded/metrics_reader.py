@@ -3,7 +3,9 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -32,6 +34,7 @@ SEGMENT_BITS = 20
 _FRAME_COLUMNS = 5
 _NEVER = 2**62
 _AT_ONCE = 500
+_KNOWN_KEYS = 100_000
 _BLOCK = "id, writer, columns, n, first_step, last_step, per_segment"
 _COUNTS = "born <= ? AND (dead IS NULL OR dead > ?)"
 
@@ -70,6 +73,7 @@ class HistoryReader:
                 check_same_thread=False,
             )
         self._columns: dict[int, Columns] = {}
+        self._sets: dict[bytes, Columns] = {}
         self._expected: dict[int, None] = {}
         self._towers: dict[int, list[Tower]] = {}
         self._loose: dict[int, list[BlockRow]] = {}
@@ -83,6 +87,8 @@ class HistoryReader:
     def end(self) -> None:
         """Let go of the snapshot."""
         self.expect(())
+        if sum(len(columns.keys) for columns in self._sets.values()) > _KNOWN_KEYS:
+            self._columns, self._sets = {}, {}
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
@@ -153,6 +159,29 @@ class HistoryReader:
         """Return the leaves with buckets from number `first` to `last`, and their blobs."""
         return leaves_of(self._db, tower.id, level, first, last)
 
+    def whole_levels(
+        self, wanted: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int, int, bytes, bytes | None]]:
+        """Return all leaves of some towers, each at one level and with one number column.
+
+        Args:
+            wanted: numbers of towers, levels, slots.
+
+        Returns:
+            For each leaf its place in `wanted`, how many buckets and number columns per segment
+            it has, its blob, and that of the segment, in the order of `wanted`, then by step.
+        """
+        places = ", ".join(["(?, ?, ?, ?)"] * len(wanted))
+        rows = self._db.execute(
+            f"WITH wanted (place, tower, level, slot) AS (VALUES {places}) "
+            "SELECT wanted.place, leaf.first, n, per_segment, leaf.body, leaf_segment.body "
+            "FROM wanted CROSS JOIN leaf USING (tower, level) LEFT JOIN leaf_segment "
+            f"ON leaf_segment.id = (leaf.id << {SEGMENT_BITS}) + wanted.slot / per_segment",
+            [number for place, one in enumerate(wanted) for number in (place, *one)],
+        )
+        found = sorted(rows, key=itemgetter(0, 1))
+        return [(place, *leaf) for place, _, *leaf in found]
+
     def buckets(
         self, tower: Tower, found: tuple[Leaf, bytes], slot: int, columns: Columns, run_name: str
     ) -> Buckets:
@@ -166,11 +195,28 @@ class HistoryReader:
     def columns(self, number: int, run_name: str) -> Columns:
         """Return a set of columns."""
         if number not in self._columns:
-            name = self._name(f"columns {number}", run_name)
             row = self._db.execute("SELECT body FROM columns WHERE id = ?", (number,)).fetchone()
-            cells = json.loads(unseal(row[0] if row else b"", name))
-            self._columns[number] = Columns([(key, kind) for key, kind in cells])
+            name = self._name(f"columns {number}", run_name)
+            self._columns[number] = self._decoded_columns(row[0] if row else b"", name)
         return self._columns[number]
+
+    def expect_columns(self, numbers: Iterable[int]) -> None:
+        """Prepare to be asked for some sets of columns; of one that is damaged `columns` tells."""
+        unknown = [number for number in dict.fromkeys(numbers) if number not in self._columns]
+        for some in _batches(unknown):
+            rows = self._db.execute(
+                f"SELECT id, body FROM columns WHERE id IN ({_places(some)})", some
+            )
+            for number, body in rows:
+                with suppress(DamageError):
+                    self._columns[number] = self._decoded_columns(body, "columns")
+
+    def _decoded_columns(self, body: bytes, name: str) -> Columns:
+        """Decode a set of columns; runs that log the same keys share one."""
+        if body not in self._sets:
+            cells = json.loads(unseal(body, name))
+            self._sets[body] = Columns([(key, kind) for key, kind in cells])
+        return self._sets[body]
 
     def column_sets(self, runs: Sequence[int]) -> Iterator[tuple[int, int, bytes]]:
         """Yield run, number and sealed body of every set of columns of some runs."""

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from runlore.core.metric import Kind
 from runlore.store.embedded.metrics_blob import Ints
-from runlore.store.embedded.metrics_parts import Part
+from runlore.store.embedded.metrics_parts import Part, share_of_window
 from runlore.store.embedded.metrics_view import NEVER, RunView, Snapshot
 from runlore.store.metrics import Flags, Floats, Scan, ScanBatch, ScanColumn
 
-_WINDOW_FRAMES = 4096
 _BATCH_CELLS = 1_000_000
 
 
@@ -66,12 +65,12 @@ class _Scanner:
         return sorted({cell for part in self._parts for cell in self._cells_of(part)})
 
     def batches(self) -> Iterator[ScanBatch]:
-        begin, gathered = -NEVER, 0
+        begin, gathered = -NEVER, 0.0
         open_parts: list[Part] = []
         for part, after in zip_longest(self._parts, self._parts[1:]):
             open_parts.append(part)
-            gathered += part.n
-            if after is not None and (gathered < _WINDOW_FRAMES or after.first_step <= begin):
+            gathered += share_of_window(part, self._wanted)
+            if after is not None and (gathered < 1 or after.first_step <= begin):
                 continue
             end = NEVER if after is None else after.first_step
             cells = [self._cells_of(one) for one in open_parts]
@@ -80,7 +79,7 @@ class _Scanner:
                 if done.last_step < end:
                     done.release()
             open_parts = [part for part in open_parts if part.last_step >= end]
-            begin, gathered = end, 0
+            begin, gathered = end, 0.0
 
     def _cells_of(self, part: Part) -> list[tuple[str, Kind]]:
         return [

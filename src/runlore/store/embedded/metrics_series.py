@@ -4,7 +4,7 @@ The levels of the towers answer for most of a range, finer ones and points for i
 points alone where a range holds few of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,8 +34,9 @@ from runlore.store.embedded.metrics_buckets import (
 )
 from runlore.store.embedded.metrics_decode import Columns
 from runlore.store.embedded.metrics_levels import Level, Tower
+from runlore.store.embedded.metrics_many import series_at_once, x_of_times
 from runlore.store.embedded.metrics_parts import Part
-from runlore.store.embedded.metrics_view import NEVER, Snapshot
+from runlore.store.embedded.metrics_view import NEVER, RunView, Snapshot
 from runlore.store.metrics import Series, XColumns
 
 _TOP = 62
@@ -321,7 +322,7 @@ class SeriesAnswers:
             nan=nothing if finite.all() else np.isnan(values).astype(np.float64),
             posinf=nothing if finite.all() else np.isposinf(values).astype(np.float64),
             neginf=nothing if finite.all() else np.isneginf(values).astype(np.float64),
-            x=_times(points.times, points.times, points.times) if has_times else None,
+            x=x_of_times(np.array([points.times] * 3)) if has_times else None,
         )
 
     def _shown(self, key: str, level: int, buckets: Buckets, has_times: bool) -> Series:
@@ -349,7 +350,7 @@ class SeriesAnswers:
             nan=nan,
             posinf=posinf,
             neginf=neginf,
-            x=_times(*shared[TIME_MIN : TIME_LAST + 1]) if has_times else None,
+            x=x_of_times(shared[TIME_MIN : TIME_LAST + 1]) if has_times else None,
         )
 
     def _placed(self, key: str, series: Series, low: int, high: int) -> XColumns:
@@ -407,6 +408,34 @@ class SeriesAnswers:
         return combined(level, parts, ranks) if parts else None
 
 
+def answered(
+    views: Sequence[RunView],
+    keys: Sequence[str],
+    buckets: int,
+    start: int | None,
+    stop: int | None,
+    axis: Axis,
+) -> list[Series]:
+    """Bucket the numbers of each run and key, in this order."""
+    known: Mapping[tuple[int, str], Series] = {}
+    if axis.key is None:
+        low, high = -NEVER if start is None else start, NEVER if stop is None else stop
+        has_times = axis.kind == "time"
+        known = series_at_once(
+            views, keys, buckets=buckets, low=low, high=high, has_times=has_times
+        )
+    found: list[Series | None] = []
+    for view in views:
+        answers: SeriesAnswers | None = None
+        for key in keys:
+            series = known.get((view.id, key))
+            if series is None:
+                answers = answers or SeriesAnswers(Snapshot(view))
+                series = answers.series(key, buckets, start, stop, axis)
+            found.append(series)
+    return [series for series in found if series is not None]
+
+
 def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
     """Return the parts with points at some steps or, of each writer and columns, before them."""
     firsts = np.array([first for _, first, _ in spans], dtype=np.int64)
@@ -419,17 +448,15 @@ def _around(spans: Sequence[tuple[Part, int, int]], steps: Ints) -> list[Part]:
         places = np.array(members)
         places = places[np.argsort(lasts[places], kind="stable")]
         before = np.searchsorted(lasts[places], steps, side="right") - 1
-        wanted[places[before[before >= 0]]] = True
+        # Several may end at the same step: all that was logged there counts.
+        nearest = lasts[places][before[before >= 0]]
+        wanted[places[np.isin(lasts[places], nearest)]] = True
     return [spans[number][0] for number in np.flatnonzero(wanted).tolist()]
 
 
 def _holds(columns: Columns, key: str, kind: Kind) -> bool:
     column = columns.place.get(key)
     return column is not None and columns.kinds[column] == kind
-
-
-def _times(low: Ints, high: Ints, last: Ints) -> XColumns:
-    return XColumns(min=low / 1e9, max=high / 1e9, last=last / 1e9)
 
 
 def _aggregated(level: int, points: _Points) -> Buckets:

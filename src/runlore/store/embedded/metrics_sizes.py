@@ -13,6 +13,7 @@ class Sizes:
         small_frames: a writer's last block is joined with what comes until it has as many.
         raise_frames: blocks of a running writer go into towers when they have as many together.
         finest_level: no level has buckets of fewer than 2**finest_level steps.
+        long_points: a tower of as many points has no level with more than a 32nd of them.
         leaf_buckets: a leaf of a tower has at most as many.
         top_buckets: a level with more of them gets another one above it.
     """
@@ -22,5 +23,6 @@ class Sizes:
     small_frames: int = 1024
     raise_frames: int = 8192
     finest_level: int = 4
+    long_points: int = 65_536
     leaf_buckets: int = 512
     top_buckets: int = 128

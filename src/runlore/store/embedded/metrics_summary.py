@@ -73,6 +73,9 @@ class Summary:
             high = np.where(finite, block.numbers, -np.inf).max(axis=0)
         lows[at], highs[at] = np.minimum(lows[at], low), np.maximum(highs[at], high)
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def cells(self) -> Iterator[Cell]:
         """Yield every key and kind."""
         known = len(self._places)

@@ -38,21 +38,37 @@ class TailPiece:
     after: Progress
 
 
+class ProgressSource:
+    """How far a stream was stored at one time, decoded when somebody asks for it."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, known: Progress | str | None) -> None:
+        self._known = known
+
+    @property
+    def progress(self) -> Progress:
+        """How far it was stored."""
+        if not isinstance(self._known, Progress):
+            self._known = decode_progress(self._known)
+        return self._known
+
+
 class Writer:
     """One writer: how far it came, and what of it waits to be packed.
 
     Attributes:
         packed: how far it is packed; None as long as that is only in `saved`.
         waiting: pieces in the log that a start has left there; they come before all others.
+        source: what `progress` comes from, as it was saved until somebody asks.
         loose_frames: packed since it was last looked at whether they are worth raising.
         packing_seq: the last piece that a pack has taken; up to it the tail stays as it is.
         damage: why nothing can be added to this writer and its run cannot be read, if so.
     """
 
     __slots__ = (
-        *("_progress", "_saved", "damage", "decoder", "id", "loose_frames", "name"),
-        *("packed", "packing_seq", "run", "tail", "tail_bytes", "tail_frames", "touched_s"),
-        "waiting",
+        *("damage", "decoder", "id", "loose_frames", "name", "packed", "packing_seq", "run"),
+        *("source", "tail", "tail_bytes", "tail_frames", "touched_s", "waiting"),
     )
 
     def __init__(self, number: int, name: str, run: "Run", saved: str | None = None) -> None:
@@ -60,8 +76,7 @@ class Writer:
         self.name = name
         self.run = run
         # Decoded when it is asked for: most runs of a folder are never looked at again.
-        self._saved = saved
-        self._progress: Progress | None = None
+        self.source = ProgressSource(saved)
         self.packed: Progress | None = None
         self.waiting: deque[Piece] = deque()
         self.tail: Sequence[TailPiece] = ()
@@ -76,13 +91,11 @@ class Writer:
     @property
     def progress(self) -> Progress:
         """How far its stream is stored."""
-        if self._progress is None:
-            self._progress = decode_progress(self._saved)
-        return self._progress
+        return self.source.progress
 
     @progress.setter
     def progress(self, progress: Progress) -> None:
-        self._progress, self._saved = progress, None
+        self.source = ProgressSource(progress)
 
     @property
     def title(self) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from runlore.core.metric import Kind
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_decode import Block
@@ -21,6 +22,7 @@ from runlore.store.embedded.metrics_programs import (
 )
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
 from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_tail import ProgressSource
 
 NEVER = 2**62
 """Behind every step."""
@@ -32,8 +34,13 @@ class WriterView:
 
     id: int
     name: str
-    progress: Progress
+    source: ProgressSource
     tail: Sequence[Block]
+
+    @property
+    def progress(self) -> Progress:
+        """How far it came."""
+        return self.source.progress
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +59,12 @@ class RunView:
     reader: HistoryReader | None
     summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
     parents: Sequence["ParentView"] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one writer's packed points are all there is, and all of them count."""
+        is_alone = len(self.writers) == 1 and not self.parents
+        return is_alone and not self.writers[0].tail and not self.rewinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +149,16 @@ class Snapshot:
             for tower in reader.towers(line.view.id)
             if tower.key.writer not in line.late
         ]
+
+    def cells(self) -> set[tuple[str, Kind]]:
+        """Return the keys and kinds that the run has or inherits, superseded or not."""
+        return {
+            (cell.key, cell.kind)
+            for line in self.lines
+            for writer in line.writers
+            for cell in self.summary(writer).cells()
+            if cell.first_step < line.end
+        }
 
     def parts(self, low: int, high: int) -> list[Part]:
         """Return all parts with steps from `low` to before `high`."""

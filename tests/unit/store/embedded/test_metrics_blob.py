@@ -25,6 +25,19 @@ def test_floats_come_back_bit_by_bit(numbers: list[float], rows: int) -> None:
     assert found.tobytes() == matrix.tobytes()
 
 
+def test_noise_takes_its_own_bytes_and_what_repeats_beside_it_nearly_none() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.random((2, 4096), dtype=np.float32).astype(np.float64)
+    packed = blob.pack_floats(noise)
+    assert blob.unpack_floats(packed, 4096, "x").tobytes() == noise.tobytes()
+    assert len(packed) < 3.5 * noise.size
+    times = np.cumsum(10**7 + rng.integers(0, 2**16, 4096))
+    columns = [np.arange(4096), times, np.zeros(4096, dtype=np.int64)]
+    packed = blob.pack_ints(columns)
+    np.testing.assert_array_equal(blob.unpack_ints(packed, 3, "x"), columns)
+    assert len(packed) < 2.5 * len(times)
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=9))
 def test_texts_come_back(texts: list[str]) -> None:
     assert blob.unpack_texts(blob.pack_texts(texts), len(texts), "x") == texts

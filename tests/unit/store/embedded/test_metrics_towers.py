@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runlore.core.axis import STEP, Axis
+from runlore.core.run import RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
 from runlore.store.embedded.metrics_sizes import Sizes
 from runlore.testing.metric_restarts import assert_same_series
@@ -27,6 +28,7 @@ def some_sizes(rng: random.Random) -> Sizes:
         small_frames=rng.choice([2, 10]),
         raise_frames=rng.choice([3, 40]),
         finest_level=rng.choice([0, 1, 2]),
+        long_points=rng.choice([40, 65_536]),
         leaf_buckets=rng.choice([3, 8]),
         top_buckets=rng.choice([2, 6]),
     )
@@ -50,10 +52,10 @@ def some_steps(rng: random.Random, count: int) -> Iterator[int]:
         yield step
 
 
-def some_writer(rng: random.Random, number: int) -> SpoolBuilder:
+def some_writer(rng: random.Random, number: int, run: RunRef = RUN) -> SpoolBuilder:
     """Build a stream of two keys that are mostly logged together."""
     began = number * 1000 if rng.random() < 0.5 else 1
-    builder = SpoolBuilder(RUN, f"w-{number}", started_ns=SECOND_NS * began + 1)
+    builder = SpoolBuilder(run, f"w-{number}", started_ns=SECOND_NS * began + 1)
     odd = (math.nan, math.inf, -math.inf, 1e308, -1e308)
     for step in some_steps(rng, rng.randrange(1, 250)):
         values: dict[str, float | bool | str] = {"a": rng.choice([rng.gauss(0, 1), True])}
@@ -102,4 +104,22 @@ def test_towers_answer_as_points_do(tmp_path: Path, seed: int) -> None:
             store.series([RUN], KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
             reference.series([RUN], KEYS, buckets=buckets, start=start, stop=stop, axis=axis),
         )
+    store.close()
+
+
+def test_a_point_stands_at_all_that_another_key_has_at_the_step_before(tmp_path: Path) -> None:
+    sizes = Sizes(pack_frames=1, block_frames=1, small_frames=1)
+    store, reference = EmbeddedMetricStore(tmp_path, sizes), ReferenceMetricStore()
+    builder = SpoolBuilder(RUN, "w")
+    for value in (1.0, math.nan):
+        builder.log({"b": value}, step=5)
+    builder.log({"a": 0.5}, step=7)
+    for one in (store, reference):
+        one.append([builder.piece()])
+    store.settle()
+    found = store.series([RUN], ["a"], buckets=8, axis=Axis(kind="key", key="b"))
+    expected = reference.series([RUN], ["a"], buckets=8, axis=Axis(kind="key", key="b"))
+    assert expected[0].x is not None
+    assert expected[0].x.last.tolist() == [1.0]
+    assert_same_series(found, expected)
     store.close()

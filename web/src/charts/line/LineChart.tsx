@@ -1,6 +1,4 @@
 /** Mounts a line chart; React renders it once, and everything after happens on its canvases. */
-import "uplot/dist/uPlot.min.css";
-
 import { useEffect, useRef } from "react";
 
 import type { Crosshair } from "../crosshair";

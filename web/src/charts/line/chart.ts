@@ -1,9 +1,8 @@
-/** One live line chart: uPlot lays out axes and selects, canvases above it hold the lines. */
-import uPlot from "uplot";
-
+/** One live line chart: a frame with axes, and above it canvases that hold the lines. */
+import { STEP, type XAxis } from "../../lib/axis";
 import type { Crosshair } from "../crosshair";
 import { cancelFrame, nextFrame } from "../frame";
-import { drawLines, drawStrong, type Ink } from "./draw";
+import { drawLines, drawStrong } from "./draw";
 import { extentX, extentY } from "./extent";
 import {
   type Buckets,
@@ -15,14 +14,15 @@ import {
   type LineInput,
   type LineOptions,
   nearestLine,
-  portion,
+  placeAt,
   rangeBetween,
+  rangeOf,
   type Scale,
-  stepAt,
   toX,
   toY,
 } from "./model";
-import { axisTicks } from "./ticks";
+import { fitted, heightOf, type Ink, Plot } from "./plot";
+import { axisTicks, xTicks } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -45,11 +45,7 @@ export interface ChartContent {
 const AROUND = 3;
 const X_LABEL_PX = 56;
 const Y_LABEL_PX = 24;
-const X_AXIS_PX = 22;
-const TOP_PX = 8;
 const NO_EXTENT: Extent = [0, 1];
-
-type Ticks = ReturnType<typeof axisTicks>;
 
 export class LineChart {
   readonly #root: HTMLElement;
@@ -62,6 +58,7 @@ export class LineChart {
   readonly #rule = mark("chart-rule");
   readonly #dot = mark("chart-dot");
   readonly #tip = new Tooltip();
+  readonly #plot: Plot;
   readonly #observer: ResizeObserver;
   readonly #leave: () => void;
   readonly #drawAll = (): void => { this.#draw(); };
@@ -69,12 +66,10 @@ export class LineChart {
   /** Lines of series that have not changed are kept as they are. */
   #built = new Map<Buckets, Line>();
   #builtFor = "";
-  #plot: uPlot | null = null;
-  #look = "";
   #lines: readonly Line[] = [];
   #scale: Scale | null = null;
+  #axis: XAxis = STEP;
   #size = { width: 0, height: 0 };
-  #ticks: { x: Ticks; y: Ticks } = { x: [], y: [] };
   /** What stands on the upper canvas. */
   #strong: Line | null = null;
   #isPointedHere = false;
@@ -84,6 +79,13 @@ export class LineChart {
     this.#crosshair = crosshair;
     this.#read = read;
     this.#events = events;
+    this.#plot = new Plot(root, {
+      onMove: (x, y) => { this.#follow(x, y); },
+      onLeave: () => { this.leave(); },
+      onSelect: (from, to) => { this.#select(from, to); },
+      onReset: () => { events.onReset(); },
+    });
+    this.#plot.element.append(this.#lineCanvas, this.#overCanvas, this.#rule, this.#dot, this.#tip.element);
     this.#observer = new ResizeObserver((entries) => {
       const box = entries.at(-1)?.contentRect;
       if (box !== undefined) this.#size = { width: Math.round(box.width), height: Math.round(box.height) };
@@ -103,28 +105,27 @@ export class LineChart {
     this.#leave();
     cancelFrame(this.#drawAll);
     cancelFrame(this.#drawPointer);
-    this.#plot?.destroy();
+    this.#plot.close();
   }
 
   /** Moves the crosshair by buckets of the strong line, for the keyboard. */
   stepBy(buckets: number): void {
-    const { step, run } = this.#crosshair.pointed;
+    const { x, run } = this.#crosshair.pointed;
     const line = this.#lines.find((each) => each.id === run) ?? this.#lines[0];
     if (line === undefined) return;
-    const index = step === null ? line.x.length - 1 : indexNear(line.x, step) + buckets;
+    const index = x === null ? line.x.length - 1 : indexNear(line.x, x) + buckets;
     const next = line.x[Math.max(0, Math.min(line.x.length - 1, index))];
     if (next === undefined) return;
     this.#isPointedHere = true;
-    this.#crosshair.point({ step: next, run: line.id });
+    this.#crosshair.point({ x: next, run: line.id });
   }
 
-  /** Shows fewer or more steps around the crosshair, for the keyboard. */
+  /** Shows less or more around the crosshair, for the keyboard. */
   zoomBy(factor: number): void {
     const [low, high] = this.#scale?.x ?? NO_EXTENT;
-    const middle = this.#crosshair.pointed.step ?? (low + high) / 2;
-    const start = Math.floor(middle - (middle - low) * factor);
-    const stop = Math.ceil(middle + (high - middle) * factor);
-    if (stop - start >= 2) this.#events.onZoom({ start, stop });
+    const middle = this.#crosshair.pointed.x ?? (low + high) / 2;
+    const range = rangeOf(this.#axis, middle - (middle - low) * factor, middle + (high - middle) * factor);
+    if (range !== null) this.#events.onZoom(range);
   }
 
   /** The pointer or the focus has gone elsewhere. */
@@ -138,16 +139,18 @@ export class LineChart {
     if (width < 40 || height < 40) return;
     const { lines, options, range } = this.#read();
     this.#lines = this.#build(lines, options);
-    const x = stepsToShow(range, this.#lines, options);
+    this.#axis = options.axis;
+    const x = partToShow(range, this.#lines, options);
     const values = extentY(this.#lines, x, options);
     const y = values?.extent ?? (options.isLogY ? ([0.1, 10] as const) : NO_EXTENT);
-    const high = height - X_AXIS_PX - TOP_PX;
-    this.#scale = { x, y, width, height: high, isLogX: options.isLogX, isLogY: options.isLogY };
-    const yTicks = axisTicks(y, options.isLogY, Math.floor(high / Y_LABEL_PX / (options.isLogY ? 1 : 1.5)));
-    this.#ticks = { x: axisTicks(x, options.isLogX, Math.floor(width / X_LABEL_PX), true), y: yTicks };
-    const plot = this.#plotNow();
-    this.#scale = { ...this.#scale, width: plot.bbox.width / uPlot.pxRatio, height: plot.bbox.height / uPlot.pxRatio };
-    drawLines(prepare(this.#lineCanvas, this.#scale), this.#lines, this.#scale);
+    const most = Math.floor(heightOf(height) / Y_LABEL_PX / (options.isLogY ? 1 : 1.5));
+    const yAxis = { ticks: axisTicks(y, options.isLogY, most), extent: y, isLog: options.isLogY };
+    this.#plot.layOut(width, height, yAxis.ticks);
+    const { isLogX, isLogY } = options;
+    this.#scale = { x, y, width: this.#plot.width, height: this.#plot.height, isLogX, isLogY };
+    const ticks = xTicks(options.axis, x, isLogX, Math.floor(this.#scale.width / X_LABEL_PX));
+    this.#plot.drawAxes(width, height, { ticks, extent: x, isLog: isLogX }, yAxis, inkOf(this.#root));
+    drawLines(fitted(this.#lineCanvas, this.#scale.width, this.#scale.height), this.#lines, this.#scale);
     this.#root.dataset["drawn"] = String(this.#lines.length);
     this.#strong = null;
     this.#point();
@@ -160,159 +163,69 @@ export class LineChart {
     this.#builtFor = String(options.halfLife);
     this.#built = new Map(
       inputs.map((input) => {
-        const { id, name, color, dash } = input;
+        const { id, name, color, dash, members } = input;
         const known = before.get(input.buckets);
-        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash }];
+        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash, members }];
       }),
     );
     return [...this.#built.values()];
   }
 
   #point(): void {
-    const [plot, scale] = [this.#plot, this.#scale];
-    if (plot === null || scale === null) return;
-    const { step, run } = this.#crosshair.pointed;
+    const scale = this.#scale;
+    if (scale === null) return;
+    const { x, run } = this.#crosshair.pointed;
     const strong = this.#lines.find((line) => line.id === run) ?? null;
     this.#strengthen(strong, scale);
-    const at = step === null ? null : toX(scale, step);
+    const at = x === null ? null : toX(scale, x);
     place(this.#rule, at !== null && at >= 0 && at <= scale.width ? at : null, 0);
-    const index = step === null || strong === null ? -1 : indexNear(strong.x, step);
-    const [hit] = step === null || strong === null ? [] : hitsAround([strong], step, run, 0);
+    const index = x === null || strong === null ? -1 : indexNear(strong.x, x);
+    const [hit] = x === null || strong === null ? [] : hitsAround([strong], x, run, 0);
     const height = hit === undefined ? Number.NaN : toY(scale, hit.line.y[hit.index] ?? Number.NaN);
     const isInside = height >= 0 && height <= scale.height;
     place(this.#dot, isInside ? toX(scale, strong?.x[index] ?? 0) : null, height);
     if (isInside) this.#dot.style.background = strong?.color ?? "";
-    if (step === null || !this.#isPointedHere) {
+    if (x === null || !this.#isPointedHere) {
       this.#tip.hide();
       return;
     }
-    const hits = hitsAround(this.#lines, step, run, AROUND);
-    this.#tip.show(hit === undefined ? step : (strong?.x[index] ?? step), hits, run, this.#lines.length - hits.length);
-    this.#tip.place(toX(scale, step), plot.rect.left);
+    const hits = hitsAround(this.#lines, x, run, AROUND);
+    this.#tip.show(this.#axis, hit === undefined ? x : (strong?.x[index] ?? x), hits, run, this.#lines.length - hits.length);
+    this.#tip.place(toX(scale, x), this.#plot.left);
   }
 
   /** Draws one line strong and fades the others; nothing if it already is. */
   #strengthen(strong: Line | null, scale: Scale): void {
     if (strong === this.#strong && strong !== null) return;
     if (strong !== null || this.#strong !== null || this.#overCanvas.width === 0) {
-      const ctx = prepare(this.#overCanvas, scale);
+      const ctx = fitted(this.#overCanvas, scale.width, scale.height);
       if (strong !== null) drawStrong(ctx, strong, scale);
     }
     this.#lineCanvas.classList.toggle("is-faded", strong !== null && this.#lines.length > 1);
     this.#strong = strong;
   }
 
-  #plotNow(): uPlot {
-    const { width, height } = this.#size;
-    const ink = inkOf(this.#root);
-    if (this.#plot === null || this.#look !== ink.text) {
-      this.#plot?.destroy();
-      this.#look = ink.text;
-      this.#plot = this.#makePlot(width, height, ink);
-    }
-    const plot = this.#plot;
-    plot.batch(() => {
-      if (plot.width !== width || plot.height !== height) plot.setSize({ width, height });
-      // The scales stay as they are, so uPlot has to be told that the axes do not.
-      plot.redraw(false, true);
-    });
-    return plot;
-  }
-
-  #makePlot(width: number, height: number, ink: Ink): uPlot {
-    const common = {
-      stroke: ink.text,
-      font: `11px ${getComputedStyle(this.#root).fontFamily}`,
-      ticks: { show: false },
-      filter: (_plot: uPlot, splits: number[]) => splits,
-    };
-    const plot = new uPlot(
-      {
-        width,
-        height,
-        padding: [TOP_PX, 14, 0, 0],
-        legend: { show: false },
-        // Our own axes run from 0 to 1: what a step or a value is there, the model says.
-        scales: { x: { time: false, range: () => [0, 1] }, y: { range: () => [0, 1] } },
-        axes: [
-          {
-            ...common,
-            grid: { show: false },
-            size: X_AXIS_PX,
-            gap: 4,
-            splits: () => this.#splits("x"),
-            values: () => this.#labelled("x").map((tick) => tick.label),
-          },
-          {
-            ...common,
-            grid: { stroke: ink.faint, width: 1 },
-            size: () => 14 + 6.4 * Math.max(4, ...this.#ticks.y.map((tick) => tick.label.length)),
-            gap: 6,
-            splits: () => this.#splits("y"),
-            values: () => this.#labelled("y").map((tick) => tick.label),
-          },
-        ],
-        series: [{}, { paths: () => null, points: { show: false } }],
-        cursor: {
-          x: false,
-          y: false,
-          points: { show: false },
-          drag: { x: true, y: false, setScale: false, dist: 4 },
-          bind: { dblclick: () => () => { this.#events.onReset(); return null; } },
-        },
-        hooks: { setSelect: [(self) => { this.#select(self); }] },
-      },
-      CORNERS,
-      this.#root,
-    );
-    plot.over.append(this.#lineCanvas, this.#overCanvas, this.#rule, this.#dot, this.#tip.element);
-    plot.over.addEventListener("mousemove", (event) => { this.#follow(event); });
-    plot.over.addEventListener("mouseleave", () => { this.leave(); });
-    return plot;
-  }
-
-  #splits(axis: "x" | "y"): number[] {
+  #follow(x: number, y: number): void {
     const scale = this.#scale;
-    if (scale === null) return [];
-    const isLog = axis === "x" ? scale.isLogX : scale.isLogY;
-    return this.#labelled(axis).map((tick) => portion(tick.value, scale[axis], isLog));
-  }
-
-  /** Rules without a number beside them would be nothing but ink. */
-  #labelled(axis: "x" | "y"): Ticks {
-    return this.#ticks[axis].filter((tick) => tick.label !== "");
-  }
-
-  #follow(event: MouseEvent): void {
-    const scale = this.#scale;
-    if (this.#plot === null || scale === null) return;
-    // uPlot keeps the plot's place up to date, so that asking for it costs no layout.
-    const box = this.#plot.rect;
-    const x = event.clientX - box.left;
-    const near = nearestLine(this.#lines, scale, x, event.clientY - box.top);
-    const step = stepAt(scale, x);
-    const index = near === null ? -1 : indexNear(near.x, step);
+    if (scale === null) return;
+    const near = nearestLine(this.#lines, scale, x, y);
+    const place = placeAt(scale, x);
+    const index = near === null ? -1 : indexNear(near.x, place);
     this.#isPointedHere = true;
     // The crosshair snaps to the values of the nearest line, as a value stands nowhere else.
-    this.#crosshair.point({ step: near?.x[index] ?? step, run: near?.id ?? null });
+    this.#crosshair.point({ x: near?.x[index] ?? place, run: near?.id ?? null });
     nextFrame(this.#drawPointer);
   }
 
-  #select(plot: uPlot): void {
-    const { left, width } = plot.select;
-    if (width < 3 || this.#scale === null) return;
-    const range = rangeBetween(this.#scale, left, left + width);
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  #select(from: number, to: number): void {
+    const range = this.#scale === null ? null : rangeBetween(this.#scale, this.#axis, from, to);
     if (range !== null) this.#events.onZoom(range);
   }
 }
 
-/** The only data that uPlot sees: the corners of the plot. */
-const CORNERS: uPlot.AlignedData = [[0, 1], [0, 1]];
-
-function stepsToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
+function partToShow(range: ChartContent["range"], lines: readonly Line[], { isLogX }: LineOptions): Extent {
   const [low, high] = range === null ? (extentX(lines, isLogX) ?? NO_EXTENT) : [range.start, range.stop];
-  return isLogX && low <= 0 ? [1, Math.max(2, high)] : [low, high];
+  return isLogX && low <= 0 ? [Math.min(1, Math.max(high, 1) / 2), Math.max(2, high)] : [low, high];
 }
 
 function canvas(className: string): HTMLCanvasElement {
@@ -335,21 +248,11 @@ function place(element: HTMLElement, x: number | null, y: number): void {
   if (x !== null) element.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
 }
 
-/** Fits a canvas to the plot and wipes it. */
-function prepare(element: HTMLCanvasElement, scale: Scale): CanvasRenderingContext2D {
-  const ratio = devicePixelRatio;
-  const width = Math.round(scale.width * ratio);
-  const height = Math.round(scale.height * ratio);
-  if (element.width !== width) element.width = width;
-  if (element.height !== height) element.height = height;
-  const ctx = element.getContext("2d");
-  if (ctx === null) throw new Error("this browser gives no 2d canvas");
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-  ctx.clearRect(0, 0, scale.width, scale.height);
-  return ctx;
-}
-
 function inkOf(root: HTMLElement): Ink {
   const style = getComputedStyle(root);
-  return { text: style.getPropertyValue("--text-2"), faint: style.getPropertyValue("--hairline") };
+  return {
+    text: style.getPropertyValue("--text-2"),
+    faint: style.getPropertyValue("--hairline"),
+    font: `11px ${style.fontFamily}`,
+  };
 }

@@ -2,22 +2,22 @@
 import { exitsOf, isWithin, type Line, type Scale } from "./model";
 import { intoPixels, noPixels, type Pixels, spikesOf, valuesInto } from "./pixels";
 
-export interface Ink {
-  readonly text: string;
-  readonly faint: string;
-}
-
-const LINE_WIDTH = 1.25;
+/** A pixel where screens have one for each: any wider line costs ten times as much. */
+const LINE_WIDTH = 1;
 const STRONG_WIDTH = 2;
 const BAND_ALPHA = 0.16;
 const FEW_LINES = 8;
 /** Of more lines than this, bands would be fainter than eyes can see, and would hide each other. */
 const MOST_BANDS = 40;
+/** Buckets narrower than this are columns of the band. */
+const COLUMN_PX = 3;
 const RAW_ALPHA = 0.28;
 const SPIKE_ALPHA = 0.8;
 const SPIKE_REACH = 3;
 const MARK = 3;
 const DOT = 2.5;
+
+const UNBROKEN: number[] = [];
 
 /** Lines are drawn one after the other: they share their buffers. */
 const shared = noPixels();
@@ -26,6 +26,7 @@ let behind: Float64Array = new Float64Array(0);
 interface Look {
   readonly width: number;
   readonly band: number;
+  readonly isDashed: boolean;
 }
 
 export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[], scale: Scale): void {
@@ -34,15 +35,15 @@ export function drawLines(ctx: CanvasRenderingContext2D, lines: readonly Line[],
   const band = isCrowded ? 0 : BAND_ALPHA * Math.min(1, FEW_LINES / lines.length);
   // A line of one device pixel costs a tenth of any wider one.
   const width = isCrowded ? 1 / devicePixelRatio : LINE_WIDTH;
-  for (const line of lines) drawLine(ctx, line, scale, { width, band });
+  for (const line of lines) drawLine(ctx, line, scale, { width, band, isDashed: !isCrowded });
 }
 
 /** The chosen line again, strong, on the canvas above the faded ones. */
 export function drawStrong(ctx: CanvasRenderingContext2D, line: Line, scale: Scale): void {
-  drawLine(ctx, line, scale, { width: STRONG_WIDTH, band: BAND_ALPHA });
+  drawLine(ctx, line, scale, { width: STRONG_WIDTH, band: BAND_ALPHA, isDashed: true });
 }
 
-function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { width, band }: Look): void {
+function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { width, band, isDashed }: Look): void {
   intoPixels(shared, line, scale);
   ctx.strokeStyle = line.color;
   ctx.fillStyle = line.color;
@@ -63,9 +64,9 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { wid
   }
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
-  if (line.dash.length > 0) ctx.setLineDash([...line.dash]);
+  if (isDashed && line.dash.length > 0) ctx.setLineDash([...line.dash]);
   strokePath(ctx, shared, shared.y);
-  if (line.dash.length > 0) ctx.setLineDash([]);
+  ctx.setLineDash(UNBROKEN);
   if (line.hasOdd) markNan(ctx, line, shared, scale);
   if (line.hasOdd || !isWithin(line, scale.y)) markExits(ctx, line, scale);
 }
@@ -110,11 +111,31 @@ function fillBand(ctx: CanvasRenderingContext2D, pixels: Pixels): void {
   }
 }
 
-function fillPart(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, from: number, to: number): void {
+function fillPart(ctx: CanvasRenderingContext2D, pixels: Pixels, from: number, to: number): void {
+  const { x, top, bottom } = pixels;
+  if ((to - from) * COLUMN_PX > (x[to - 1] ?? 0) - (x[from] ?? 0)) {
+    fillColumns(ctx, pixels, from, to);
+    return;
+  }
   ctx.beginPath();
   for (let index = from; index < to; index += 1) ctx.lineTo(x[index] ?? 0, top[index] ?? 0);
   for (let index = to - 1; index >= from; index -= 1) ctx.lineTo(x[index] ?? 0, bottom[index] ?? 0);
   ctx.fill();
+}
+
+/** The same of buckets so narrow that no slope would be seen: columns cost half of a polygon. */
+function fillColumns(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, from: number, to: number): void {
+  let left = Math.round(x[from] ?? 0);
+  let [high, low] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let index = from; index < to; index += 1) {
+    high = Math.min(high, top[index] ?? high);
+    low = Math.max(low, bottom[index] ?? low);
+    const right = Math.round(((x[index] ?? 0) + (x[Math.min(index + 1, to - 1)] ?? 0)) / 2);
+    if (right <= left) continue;
+    ctx.fillRect(left, high, right - left, low - high);
+    left = right;
+    [high, low] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  }
 }
 
 function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale, isOnBand: boolean): void {

@@ -1,4 +1,4 @@
-/** Which steps and which values a chart shows. */
+/** Which part of the x axis and which values a chart shows. */
 import { type Extent, indexesWithin, type Line, type LineOptions } from "./model";
 import { select } from "./pixels";
 
@@ -31,21 +31,22 @@ const GROWTH = 10;
 /** Shorter runs are shown whole: nothing in them is typical. */
 const LEAST_BUCKETS = 32;
 
-/** The steps that the lines cover; null where there is nothing to draw. */
+/** What the lines cover of the x axis; null where there is nothing to draw. */
 export function extentX(lines: readonly Line[], isLogX: boolean): Extent | null {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   for (const { buckets } of lines) {
-    const first = isLogX ? buckets.step_last.findIndex((step) => step >= 1) : 0;
-    if (first === -1 || first >= buckets.step.length) continue;
-    low = Math.min(low, isLogX ? Math.max(1, buckets.step[first] ?? 1) : (buckets.step[0] ?? 0));
-    high = Math.max(high, buckets.step_last[buckets.step_last.length - 1] ?? 0);
+    const first = isLogX ? buckets.to.findIndex((place) => place > 0) : 0;
+    if (first === -1 || first >= buckets.from.length) continue;
+    const begin = buckets.from[first] ?? 0;
+    low = Math.min(low, isLogX && begin <= 0 ? Math.min(1, buckets.to[first] ?? 1) : begin);
+    high = Math.max(high, buckets.to[buckets.to.length - 1] ?? 0);
   }
   if (low > high) return null;
   return low === high ? [isLogX ? low / 2 : low - 1, isLogX ? low * 2 : low + 1] : [low, high];
 }
 
-/** The values to show between two steps, with some air; null where there is nothing to draw. */
+/** The values to show in a part of the x axis, with some air; null where there is nothing to draw. */
 export function extentY(lines: readonly Line[], x: Extent, options: LineOptions): ValueExtent | null {
   const reaches = lines.flatMap((line) => reachOf(line, x, options.isLogY) ?? []);
   if (reaches.length === 0) return null;

@@ -1,4 +1,5 @@
 /** What a line chart shows, as numbers: smoothing, extents, pixels, and which line is nearest. */
+import type { XAxis } from "../../lib/axis";
 import type { YRange } from "../../lib/view";
 
 /** One series in buckets, one entry per bucket; see "Series" in docs/design/http-api.md. */
@@ -13,6 +14,11 @@ export interface Buckets {
   readonly nan: Float64Array;
   readonly posinf: Float64Array;
   readonly neginf: Float64Array;
+  /** The least and the greatest place of each bucket on the x axis. */
+  readonly from: Float64Array;
+  readonly to: Float64Array;
+  /** Whether the axis goes on with the steps; else each bucket stands at its last place. */
+  readonly isOrdered: boolean;
 }
 
 export interface LineInput {
@@ -21,12 +27,15 @@ export interface LineInput {
   readonly color: string;
   /** The pattern of the stroke; empty for an unbroken one. */
   readonly dash: readonly number[];
+  /** How many runs it stands for; 0 of a run itself. */
+  readonly members: number;
   readonly buckets: Buckets;
 }
 
 export interface LineOptions {
   /** Steps after which a point weighs half in the smoothed line; 0 draws the values themselves. */
   readonly halfLife: number;
+  readonly axis: XAxis;
   readonly isLogX: boolean;
   readonly isLogY: boolean;
   readonly yRange: YRange;
@@ -38,8 +47,9 @@ export interface Line {
   readonly color: string;
   /** The pattern of the stroke; empty for an unbroken one. */
   readonly dash: readonly number[];
+  readonly members: number;
   readonly buckets: Buckets;
-  /** The middle step of each bucket. */
+  /** The middle of each bucket on the x axis. */
   readonly x: Float64Array;
   /** The value that the line passes through: smoothed, or the bucket's mean. */
   readonly y: Float64Array;
@@ -55,7 +65,7 @@ export interface Line {
 
 export type Extent = readonly [low: number, high: number];
 
-/** From steps and values to pixels of the plot, whose origin is its upper left corner. */
+/** From places on the x axis and values to pixels of the plot, whose origin is its upper left corner. */
 export interface Scale {
   readonly x: Extent;
   readonly y: Extent;
@@ -74,10 +84,10 @@ export interface Hit {
 export function buildLine(input: LineInput, options: LineOptions): Line {
   const { buckets } = input;
   const x = new Float64Array(buckets.step.length);
-  for (let index = 0; index < x.length; index += 1) x[index] = ((buckets.step[index] ?? 0) + (buckets.step_last[index] ?? 0)) / 2;
+  for (let index = 0; index < x.length; index += 1) x[index] = ((buckets.from[index] ?? 0) + (buckets.to[index] ?? 0)) / 2;
   const isSmoothed = options.halfLife > 0;
-  const y = isSmoothed ? smooth(x, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
-  return { id: input.id, name: input.name, color: input.color, dash: input.dash, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
+  const y = isSmoothed ? smooth(buckets.step_last, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
+  return { id: input.id, name: input.name, color: input.color, dash: input.dash, members: input.members, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
 }
 
 function summaryOf({ min, max, nan, posinf, neginf }: Buckets): Pick<Line, "low" | "high" | "hasBand" | "hasOdd"> {
@@ -106,7 +116,7 @@ export function isWithin(line: Line, [low, high]: Extent): boolean {
  * line stays broken, and goes on with the old average behind the gap.
  */
 export function smooth(
-  x: Float64Array,
+  step: Float64Array,
   mean: Float64Array,
   count: Float64Array,
   halfLife: number,
@@ -114,12 +124,12 @@ export function smooth(
   const smoothed = new Float64Array(mean.length).fill(Number.NaN);
   let average = 0;
   let weight = 0;
-  let before = x[0] ?? 0;
+  let before = step[0] ?? 0;
   for (let index = 0; index < mean.length; index += 1) {
     const value = mean[index] ?? Number.NaN;
-    const at = x[index] ?? before;
+    const at = step[index] ?? before;
     if (!Number.isFinite(value)) continue;
-    const decay = 0.5 ** ((at - before) / halfLife);
+    const decay = 0.5 ** (Math.abs(at - before) / halfLife);
     const points = count[index] ?? 1;
     weight = weight * decay + points;
     average += ((value - average) * points) / weight;
@@ -129,15 +139,24 @@ export function smooth(
   return smoothed;
 }
 
-/** The part of the steps that a drag from one pixel to another chose, as whole steps; null if none. */
-export function rangeBetween(scale: Scale, from: number, to: number): { start: number; stop: number } | null {
-  const start = Math.floor(stepAt(scale, Math.min(from, to)));
-  const stop = Math.ceil(stepAt(scale, Math.max(from, to)));
+/** The part of the axis that a drag from one pixel to another chose, of steps whole ones; null if none. */
+export function rangeBetween(scale: Scale, axis: XAxis, from: number, to: number): { start: number; stop: number } | null {
+  return rangeOf(axis, placeAt(scale, Math.min(from, to)), placeAt(scale, Math.max(from, to)));
+}
+
+export function rangeOf(axis: XAxis, low: number, high: number): { start: number; stop: number } | null {
+  if (axis.kind !== "step") {
+    // A tenth of a pixel is near enough, and reads better in an address.
+    const unit = 10 ** Math.floor(Math.log10((high - low) / 10_000));
+    const [start, stop] = [low, high].map((place) => Number((Math.round(place / unit) * unit).toPrecision(15)));
+    return start !== undefined && stop !== undefined && stop > start ? { start, stop } : null;
+  }
+  const [start, stop] = [Math.floor(low), Math.ceil(high)];
   return stop - start < 2 ? null : { start, stop };
 }
 
-export function toX(scale: Scale, step: number): number {
-  return portion(step, scale.x, scale.isLogX) * scale.width;
+export function toX(scale: Scale, place: number): number {
+  return portion(place, scale.x, scale.isLogX) * scale.width;
 }
 
 export function toY(scale: Scale, value: number): number {
@@ -180,27 +199,27 @@ export function exitsOf(line: Line, scale: Scale, apart: number): { x: number; i
   return exits;
 }
 
-export function stepAt(scale: Scale, pixel: number): number {
+export function placeAt(scale: Scale, pixel: number): number {
   const [low, high] = scale.x;
   const share = pixel / scale.width;
   return scale.isLogX ? low * (high / low) ** share : low + (high - low) * share;
 }
 
-/** The index of the bucket whose middle is nearest to a step; -1 of an empty line. */
-export function indexNear(x: Float64Array, step: number): number {
-  const after = lowerBound(x, step);
+/** The index of the bucket whose middle is nearest to a place; -1 of an empty line. */
+export function indexNear(x: Float64Array, place: number): number {
+  const after = lowerBound(x, place);
   if (after === 0) return x.length === 0 ? -1 : 0;
   if (after === x.length) return x.length - 1;
-  return step - (x[after - 1] ?? 0) <= (x[after] ?? 0) - step ? after - 1 : after;
+  return place - (x[after - 1] ?? 0) <= (x[after] ?? 0) - place ? after - 1 : after;
 }
 
-/** The line that passes nearest to a pixel, measured upright; null where none is at that step. */
+/** The line that passes nearest to a pixel, measured upright; null where none is there. */
 export function nearestLine(lines: readonly Line[], scale: Scale, px: number, py: number): Line | null {
-  const step = stepAt(scale, px);
+  const place = placeAt(scale, px);
   let nearest: Line | null = null;
   let best = Number.POSITIVE_INFINITY;
   for (const line of lines) {
-    const value = valueBetween(line, step);
+    const value = valueBetween(line, place);
     if (!Number.isFinite(value) || (scale.isLogY && value <= 0)) continue;
     const distance = Math.abs(toY(scale, value) - py);
     if (distance < best) {
@@ -212,14 +231,14 @@ export function nearestLine(lines: readonly Line[], scale: Scale, px: number, py
 }
 
 /**
- * The values at a step, greatest first: the one of `id` and up to `around` on each side of it.
+ * The values at a place, greatest first: the one of `id` and up to `around` on each side of it.
  *
- * A line that does not reach the step is left out, so that a value is never shown where it is not.
+ * A line that does not reach it is left out, so that a value is never shown where it is not.
  */
-export function hitsAround(lines: readonly Line[], step: number, id: string | null, around: number): Hit[] {
+export function hitsAround(lines: readonly Line[], place: number, id: string | null, around: number): Hit[] {
   const hits = lines.flatMap((line) => {
-    const index = indexNear(line.x, step);
-    return index >= 0 && reaches(line, step) ? [{ line, index }] : [];
+    const index = indexNear(line.x, place);
+    return index >= 0 && reaches(line, place) ? [{ line, index }] : [];
   });
   hits.sort((a, b) => order(b.line.y[b.index]) - order(a.line.y[a.index]));
   const middle = Math.max(0, hits.findIndex((hit) => hit.line.id === id));
@@ -228,11 +247,11 @@ export function hitsAround(lines: readonly Line[], step: number, id: string | nu
   return hits.slice(from, from + room);
 }
 
-/** The half-open span of indexes whose buckets touch the steps of `x`. */
+/** The half-open span of indexes whose buckets touch `x`. */
 export function indexesWithin(buckets: Buckets, x: Extent): readonly [from: number, to: number] {
-  const from = lowerBound(buckets.step_last, x[0]);
-  let to = lowerBound(buckets.step, x[1]);
-  if ((buckets.step[to] ?? Number.NaN) <= x[1]) to += 1;
+  const from = lowerBound(buckets.to, x[0]);
+  let to = lowerBound(buckets.from, x[1]);
+  if ((buckets.from[to] ?? Number.NaN) <= x[1]) to += 1;
   return [from, to];
 }
 
@@ -240,14 +259,16 @@ function order(value: number | undefined): number {
   return value === undefined || Number.isNaN(value) ? Number.NEGATIVE_INFINITY : value;
 }
 
-function reaches({ buckets }: Line, step: number): boolean {
-  const slack = Math.max(1, (buckets.step_last[0] ?? 0) - (buckets.step[0] ?? 0));
-  const last = buckets.step_last[buckets.step_last.length - 1] ?? 0;
-  return step >= (buckets.step[0] ?? 0) - slack && step <= last + slack;
+function reaches({ buckets }: Line, place: number): boolean {
+  const { from, to } = buckets;
+  const [first = 0, last = 0] = [from[0], to[to.length - 1]];
+  // What a bucket spans, or what lies between two; a point alone has neither.
+  const slack = from.length < 2 ? 1 : Math.max((to[0] ?? 0) - first, (last - first) / (from.length - 1));
+  return place >= first - slack && place <= last + slack;
 }
 
-function valueBetween({ x, y }: Line, step: number): number {
-  const after = lowerBound(x, step);
+function valueBetween({ x, y }: Line, place: number): number {
+  const after = lowerBound(x, place);
   if (after === x.length || after === 0) {
     const end = after === 0 ? 0 : x.length - 1;
     return y[end] ?? Number.NaN;
@@ -255,7 +276,7 @@ function valueBetween({ x, y }: Line, step: number): number {
   const [x0 = 0, x1 = 0] = [x[after - 1], x[after]];
   const [y0 = Number.NaN, y1 = Number.NaN] = [y[after - 1], y[after]];
   if (!Number.isFinite(y0)) return y1;
-  return Number.isFinite(y1) ? y0 + ((y1 - y0) * (step - x0)) / (x1 - x0) : y0;
+  return Number.isFinite(y1) ? y0 + ((y1 - y0) * (place - x0)) / (x1 - x0) : y0;
 }
 
 /** The first index whose value is not less than `wanted`. */

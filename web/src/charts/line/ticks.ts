@@ -1,6 +1,7 @@
 /** Where an axis has its ticks, and which of them have room for a label. */
 
-import { formatCount, formatNumber } from "../../lib/format";
+import type { XAxis } from "../../lib/axis";
+import { formatCount, formatDuration, formatNumber } from "../../lib/format";
 
 export interface Tick {
   readonly value: number;
@@ -54,6 +55,42 @@ export function roundTicks(low: number, high: number, most: number): Tick[] {
     if (value !== ticks.at(-1)?.value) ticks.push({ value, isLabelled: true });
   }
   return ticks;
+}
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+/** Seconds between ticks that read as round times. */
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, ...[1, 2, 5, 10, 15, 30].map((m) => m * MINUTE), ...[1, 2, 3, 6, 12].map((h) => h * HOUR), DAY, 2 * DAY, 7 * DAY];
+
+/** The ticks of an x axis of any kind. */
+export function xTicks(axis: XAxis, extent: readonly [number, number], isLog: boolean, most: number): ReturnType<typeof axisTicks> {
+  if (axis.kind === "step" || axis.kind === "key") return axisTicks(extent, isLog, most, axis.kind === "step");
+  const isClock = axis.kind === "time";
+  const [low, high] = extent;
+  const rough = (high - low) / Math.max(1, most);
+  const step = TIME_STEPS.find((seconds) => seconds >= rough);
+  if (isLog || rough < 1 || (step === undefined && !isClock)) {
+    const ticks = axisTicks(extent, isLog, most);
+    return ticks.map(({ value, label }) => ({ value, label: label === "" ? "" : isClock ? clockText(value, rough) : value < 10 ? `${label}s` : formatDuration(value) }));
+  }
+  const by = step ?? Math.ceil(rough / DAY) * DAY;
+  // Days and hours begin where the reader's clock says so.
+  const shift = isClock ? new Date(low * 1000).getTimezoneOffset() * MINUTE : 0;
+  const first = Math.ceil((low - shift) / by);
+  const ticks = Array.from({ length: Math.max(0, Math.floor((high - shift) / by) - first + 1) }, (_, index) => (first + index) * by + shift);
+  return ticks.map((value) => ({ value, label: isClock ? clockText(value, by) : formatDuration(value) }));
+}
+
+/** A time on the clock, as exact as neighbours `by` seconds away need; a midnight is its day. */
+function clockText(seconds: number, by: number): string {
+  const date = new Date(seconds * 1000);
+  if (by < 1) return date.toLocaleTimeString("en-GB", { minute: "2-digit", second: "2-digit", fractionalSecondDigits: 2 });
+  if (by >= DAY || (date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0)) {
+    return date.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  }
+  const second = by < MINUTE ? { second: "2-digit" as const } : {};
+  return date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...second });
 }
 
 /** Ticks of an axis of steps, which are integers, or of values; with the labels that have room. */

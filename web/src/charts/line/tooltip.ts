@@ -1,5 +1,6 @@
-/** The box beside the crosshair: the step, the nearest run's value and those around it. */
-import { formatCount, formatNumber, fullNumber } from "../../lib/format";
+/** The box beside the crosshair: the place on the x axis, the nearest run's value and those around it. */
+import { placeText, STEP, type XAxis } from "../../lib/axis";
+import { formatCount, formatNumber, fullNumber, plural } from "../../lib/format";
 import { strokeGround } from "../palette";
 import type { Buckets, Hit } from "./model";
 
@@ -9,13 +10,13 @@ const MOST_PX = 280;
 
 export class Tooltip {
   readonly element = document.createElement("div");
-  readonly #step = document.createElement("div");
+  readonly #head = document.createElement("div");
   readonly #rows = document.createElement("div");
 
   constructor() {
     this.element.className = "chart-tip";
-    this.#step.className = "chart-tip-step";
-    this.element.append(this.#step, this.#rows);
+    this.#head.className = "chart-tip-step";
+    this.element.append(this.#head, this.#rows);
     this.hide();
   }
 
@@ -23,9 +24,12 @@ export class Tooltip {
     this.element.hidden = true;
   }
 
-  show(step: number, hits: readonly Hit[], nearest: string | null, more: number): void {
+  show(axis: XAxis, place: number, hits: readonly Hit[], nearest: string | null, more: number): void {
     this.element.hidden = hits.length === 0;
-    this.#step.textContent = `Step ${Math.round(step).toLocaleString("en-US")}`;
+    const near = hits.find((hit) => hit.line.id === nearest);
+    const step = near?.line.buckets.step_last[near.index];
+    const isMore = axis.kind !== "step" && step !== undefined;
+    this.#head.textContent = placeText(axis, place) + (isMore ? ` · ${placeText(STEP, step).toLowerCase()}` : "");
     this.#rows.replaceChildren(...hits.map((hit) => rowOf(hit, hit.line.id === nearest)));
     if (more > 0) {
       const rest = document.createElement("div");
@@ -70,6 +74,11 @@ function rowOf({ line, index }: Hit, isNearest: boolean): HTMLElement {
     band.textContent = `${formatNumber(low)} … ${formatNumber(high)}`;
     band.title = `${fullNumber(low)} … ${fullNumber(high)}`;
     row.append(band);
+  }
+  if (isNearest && line.members > 0) {
+    const runs = document.createElement("small");
+    runs.textContent = `${formatCount(line.buckets.count[index] ?? 0)} of ${plural(line.members, "run")}`;
+    row.append(runs);
   }
   const odd = oddText(line.buckets, index);
   if (odd !== "") {

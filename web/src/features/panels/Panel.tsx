@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalS
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { LineChartMount } from "../../charts/line/LineChart";
+import { axisName } from "../../lib/axis";
 import { plural } from "../../lib/format";
 import { readableText } from "../../lib/readable";
 import { Icon, LongName, Num } from "../../ui/parts";
@@ -98,12 +99,15 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
         >
           <Icon name={isLarge ? "close" : "enlarge"} />
         </button>
+        {status.note !== null && (
+          <span className="panel-note" title="Its points stand in the order of the axis, and a zoom shows no more of them">{status.note}</span>
+        )}
         {status.last !== null && <Num value={status.last} />}
       </header>
       <div className="panel-body">
         {wasSeen && (
           <LineChartMount
-            label={`${title} by step, ${String(input.runs.length)} runs`}
+            label={`${title} by ${axisName(input.options.axis).toLowerCase()}, ${String(input.runs.length)} runs`}
             crosshair={crosshair}
             read={source.read}
             listen={source.listen}
@@ -113,11 +117,16 @@ export function Panel({ metric, input, store, crosshair, onZoom, onEnlarge, isLa
         {status.phase === "loading" && <div className="chart-skeleton" aria-label="Loading" />}
         {status.phase === "empty" && (
           <p className="panel-empty">
-            {input.runs.length === 0 ? "No run is shown" : "The runs shown have no numbers here"}
+            {emptyText(input)}
           </p>
         )}
         {status.fault !== null && <p className="panel-fault" role="alert">{status.fault}</p>}
       </div>
     </section>
   );
+}
+
+function emptyText({ runs, options: { axis } }: PanelInput): string {
+  if (runs.length === 0) return "No run is shown";
+  return axis.kind === "key" ? `The runs shown have no numbers here beside ${axisName(axis)}` : "The runs shown have no numbers here";
 }

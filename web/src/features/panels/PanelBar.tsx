@@ -1,6 +1,7 @@
 /** The controls that hold for all charts, each with its command and its key. */
-import { useMemo } from "react";
+import { type ReactNode, useMemo, useState } from "react";
 
+import { AXES, axisName, axisOf, axisText, spanText, STEP } from "../../lib/axis";
 import { fullNumber } from "../../lib/format";
 import { HALF_LIVES, type View, type ViewChange, Y_RANGES, type YRange } from "../../lib/view";
 import { type Command, useCommands } from "../../ui/commands";
@@ -12,9 +13,11 @@ interface PanelBarProps {
   readonly view: View;
   readonly onView: ViewChange;
   readonly fault: string | null;
+  readonly keys: readonly string[];
+  readonly tools: ReactNode;
 }
 
-export function PanelBar({ view, onView, fault }: PanelBarProps) {
+export function PanelBar({ view, onView, fault, keys, tools }: PanelBarProps) {
   useCommands(useMemo(() => commandsOf(view, onView), [view, onView]));
   const level = levelOf(view.smooth);
   return (
@@ -26,6 +29,8 @@ export function PanelBar({ view, onView, fault }: PanelBarProps) {
         fault={fault}
         onChange={(filter) => { onView({ filter }); }}
       />
+      <AxisChoice view={view} onView={onView} keys={keys} />
+      {tools}
       <div className="toggles">
         <Toggle label="Log y" hint="L" isOn={view.isLogY} onClick={() => { onView({ isLogY: !view.isLogY }); }} />
         <Toggle label="Log x" hint="X" isOn={view.isLogX} onClick={() => { onView({ isLogX: !view.isLogX }); }} />
@@ -55,12 +60,40 @@ export function PanelBar({ view, onView, fault }: PanelBarProps) {
         <output className="num">{smoothText(view.smooth)}</output>
       </label>
       {view.zoom !== null && (
-        <button className="zoom-chip" title="Show all steps (R)" onClick={() => { onView({ zoom: null }); }}>
-          <span className="num">Steps {fullNumber(view.zoom.start)} – {fullNumber(view.zoom.stop)}</span>
+        <button className="zoom-chip" title="Show all (R)" onClick={() => { onView({ zoom: null }); }}>
+          <span className="num">{spanText(view.x, view.zoom)}</span>
           <Icon name="close" />
         </button>
       )}
     </div>
+  );
+}
+
+/** More metrics than anyone looks through; the address takes any. */
+const MOST_KEYS = 1000;
+
+function AxisChoice({ view, onView, keys }: Omit<PanelBarProps, "fault" | "tools">) {
+  // A thousand options are made when somebody looks at them.
+  const [isOpened, setOpened] = useState(false);
+  const others = isOpened ? keys.slice(0, MOST_KEYS) : [];
+  if (view.x.kind === "key" && !others.includes(view.x.key)) others.unshift(view.x.key);
+  return (
+    <label className="choice" title="What the points are placed by; a drag zooms it (T)">
+      <span>X axis</span>
+      <select
+        value={axisText(view.x)}
+        onFocus={() => { setOpened(true); }}
+        onPointerEnter={() => { setOpened(true); }}
+        onChange={(event) => { onView({ x: axisOf(event.target.value), zoom: null }); }}
+      >
+        {AXES.map((axis) => <option key={axis.kind} value={axisText(axis)}>{axisName(axis)}</option>)}
+        {others.length > 0 && (
+          <optgroup label="Another metric">
+            {others.map((key) => <option key={key} value={axisText({ kind: "key", key })}>{axisName({ kind: "key", key })}</option>)}
+          </optgroup>
+        )}
+      </select>
+    </label>
   );
 }
 
@@ -86,12 +119,17 @@ function commandsOf(view: View, onView: ViewChange): Command[] {
   };
   return [
     { name: "Filter panels", key: "f", run: () => document.getElementById("panel-search")?.focus() },
+    {
+      name: "X axis: step, wall time, relative time",
+      key: "t",
+      run: () => { onView({ x: AXES[(AXES.findIndex(({ kind }) => kind === view.x.kind) + 1) % AXES.length] ?? STEP, zoom: null }); },
+    },
     { name: "Log y axis", key: "l", run: () => { onView({ isLogY: !view.isLogY }); } },
     { name: "Log x axis", key: "x", run: () => { onView({ isLogX: !view.isLogX }); } },
     { name: "Y range: auto, all, no outliers", key: "o", run: () => { onView({ yRange: rangeAfter(view.yRange) }); } },
     { name: "More smoothing", key: "s", run: () => { smoothBy(1); } },
     { name: "Less smoothing", key: "S", run: () => { smoothBy(-1); } },
-    { name: "Show all steps", key: "r", run: () => { onView({ zoom: null }); } },
+    { name: "Show the whole x axis", key: "r", run: () => { onView({ zoom: null }); } },
     { name: "Unfold all sections", key: "u", run: () => { onView({ folded: [] }); } },
   ];
 }

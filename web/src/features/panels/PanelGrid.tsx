@@ -1,8 +1,9 @@
 /** The charts of a page in sections, with the controls that hold for all of them. */
-import { useCallback, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useMemo, useRef, useState } from "react";
 
 import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
+import { axisOf, axisText } from "../../lib/axis";
 import { matcherOf } from "../../lib/matcher";
 import { toggled, type View, type ViewChange } from "../../lib/view";
 import { Notice } from "../../ui/parts";
@@ -21,14 +22,19 @@ interface PanelGridProps {
   readonly onView: ViewChange;
   readonly store: SeriesStore;
   readonly crosshair: Crosshair;
+  /** More controls for the bar, and what stands below it. */
+  readonly tools?: ReactNode;
+  readonly legend?: ReactNode;
 }
 
-export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelGridProps) {
-  const { smooth, isLogX, isLogY, yRange, zoom, filter } = view;
+export function PanelGrid({ keys, runs, view, onView, store, crosshair, tools, legend }: PanelGridProps) {
+  const { smooth, isLogY, yRange, zoom, filter, band } = view;
+  const axisName = axisText(view.x);
+  const isLogX = view.isLogX && view.x.kind !== "time";
   const zoomName = zoom === null ? "" : `${String(zoom.start)}..${String(zoom.stop)}`;
   const input = useMemo<PanelInput>(
-    () => ({ runs, options: { halfLife: smooth, isLogX, isLogY, yRange }, range: rangeOf(zoomName) }),
-    [runs, smooth, isLogX, isLogY, yRange, zoomName],
+    () => ({ runs, options: { halfLife: smooth, axis: axisOf(axisName), isLogX, isLogY, yRange }, band, range: rangeOf(zoomName) }),
+    [runs, smooth, axisName, isLogX, isLogY, yRange, band, zoomName],
   );
   const matcher = useMemo(() => matcherOf(filter), [filter]);
   const sections = useMemo(() => sectionsOf((keys ?? []).filter(matcher.matches)), [keys, matcher]);
@@ -46,7 +52,8 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair }: PanelG
   }
   return (
     <div ref={frame} className="panels">
-      <PanelBar view={view} onView={onView} fault={matcher.fault} />
+      <PanelBar view={view} onView={onView} fault={matcher.fault} keys={keys} tools={tools} />
+      {legend}
       {sections.length === 0 && (
         <Notice title="No panel matches">
           <button className="button" onClick={() => { onView({ filter: "" }); }}>Clear the filter</button>

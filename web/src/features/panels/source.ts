@@ -1,19 +1,27 @@
 /** Where one panel's chart gets its lines: wishes for series while in sight, content when asked. */
-import type { SeriesStore, SeriesWish, StepRange } from "../../api/series";
+import type { Asked, SeriesStore, SeriesWish, StepRange } from "../../api/series";
 import type { ChartContent } from "../../charts/line/chart";
 import type { LineOptions } from "../../charts/line/model";
+import { placed, stepsWithin, withInterval } from "../../charts/line/place";
+import { axisName } from "../../lib/axis";
+import { plural } from "../../lib/format";
+import type { Band } from "../../lib/view";
 
 export interface PanelRun {
   readonly id: string;
   readonly name: string;
   readonly color: string;
   readonly dash: readonly number[];
+  /** The runs of a group; empty of a run itself. */
+  readonly members: readonly string[];
 }
 
 export interface PanelInput {
   readonly runs: readonly PanelRun[];
   readonly options: LineOptions;
-  readonly range: StepRange;
+  readonly band: Band;
+  /** The part of the x axis that is shown, or null for all. */
+  readonly range: { readonly start: number; readonly stop: number } | null;
 }
 
 export interface PanelStatus {
@@ -23,9 +31,11 @@ export interface PanelStatus {
   readonly last: number | null;
   /** How many runs have values outside of what the y axis shows. */
   readonly beyond: number;
+  /** What there is to know of the x axis, or null. */
+  readonly note: string | null;
 }
 
-const LOADING: PanelStatus = { phase: "loading", fault: null, last: null, beyond: 0 };
+const LOADING: PanelStatus = { phase: "loading", fault: null, last: null, beyond: 0, note: null };
 /** Widths are rounded up to this, so that dragging the window's edge asks for nothing. */
 const BUCKET_STEP = 256;
 const MARGIN = 0.1;
@@ -51,10 +61,13 @@ export class PanelSource {
   }
 
   readonly read = (): ChartContent => {
+    const asked = this.#asked();
     this.#content ??= {
       lines: this.#input.runs.flatMap((run) => {
-        const series = this.#store.read(this.#key, run.id, this.#buckets(), widened(this.#input.range));
-        return series === null ? [] : [{ ...run, buckets: series.columns }];
+        const series = this.#store.read(asked, run.id);
+        if (series === null) return [];
+        const columns = this.#input.band === "interval" ? withInterval(series.columns) : series.columns;
+        return [{ ...run, members: run.members.length, buckets: placed(columns) }];
       }),
       options: this.#input.options,
       range: this.#input.range,
@@ -120,11 +133,14 @@ export class PanelSource {
 
   #wishNow(): SeriesWish {
     return {
-      key: this.#key,
+      ...this.#asked(),
       runs: this.#input.runs.map((run) => run.id),
-      buckets: this.#buckets(),
-      range: widened(this.#input.range),
-      onData: () => { this.#refresh(); },
+      groups: new Map(this.#input.runs.flatMap(({ id, members }) => (members.length > 0 ? [[id, members]] : []))),
+      onData: () => {
+        // Of another axis than the step, what is known says which steps a zoom shows.
+        this.#renew();
+        this.#refresh();
+      },
       onFault: (fault) => {
         if (fault !== null) this.#refresh();
         this.#setStatus({ ...this.#status, fault });
@@ -132,8 +148,18 @@ export class PanelSource {
     };
   }
 
+  #asked(): Asked {
+    const { options: { axis }, range, runs } = this.#input;
+    const all = { key: this.#key, axis, buckets: this.#buckets(), range: null };
+    if (range === null) return all;
+    if (axis.kind === "step") return { ...all, range: widened(range) };
+    const known = runs.map((run) => this.#store.whole(all, run.id)?.columns ?? null);
+    return { ...all, range: stepsWithin(known, [range.start, range.stop]) };
+  }
+
   #buckets(): number {
-    if (this.#input.runs.length > MANY_RUNS) return BUCKET_STEP;
+    const runs = this.#input.runs.reduce((sum, { members }) => sum + Math.max(1, members.length), 0);
+    if (runs > MANY_RUNS) return BUCKET_STEP;
     return Math.ceil(this.#width / BUCKET_STEP) * BUCKET_STEP;
   }
 
@@ -142,17 +168,22 @@ export class PanelSource {
     if (this.#isInSight) for (const redraw of this.#charts) redraw();
     const { lines } = this.read();
     const isComplete = this.#input.runs.length === 0 || (this.#wish !== null && this.#store.isComplete(this.#wish));
-    const phase = lines.length > 0 ? "ready" : isComplete ? "empty" : "loading";
-    const only = this.#input.runs.length === 1 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
-    this.#setStatus({ ...this.#status, phase, last: only ?? null });
+    const phase = lines.some(({ buckets }) => buckets.from.length > 0) ? "ready" : isComplete ? "empty" : "loading";
+    const only = this.#input.runs.length === 1 && this.#input.runs[0]?.members.length === 0 && this.#input.range === null ? lines[0]?.buckets.last.at(-1) : undefined;
+    this.#setStatus({ ...this.#status, phase, last: only ?? null, note: noteOf(this.#input, lines) });
   }
 
   #setStatus(status: PanelStatus): void {
-    const { phase, fault, last, beyond } = this.#status;
-    if (status.phase === phase && status.fault === fault && status.beyond === beyond && Object.is(status.last, last)) return;
+    const { phase, fault, last, beyond, note } = this.#status;
+    if (status.phase === phase && status.fault === fault && status.beyond === beyond && status.note === note && Object.is(status.last, last)) return;
     this.#status = status;
     for (const watcher of this.#watchers) watcher();
   }
+}
+
+function noteOf({ options: { axis } }: PanelInput, lines: ChartContent["lines"]): string | null {
+  const back = lines.filter(({ buckets }) => !buckets.isOrdered).length;
+  return back === 0 ? null : `${axisName(axis)} goes back in ${plural(back, "run")}`;
 }
 
 /** A little more than is shown, so that lines run to the edges and smoothing has a start. */
@@ -166,8 +197,10 @@ function isSameWish(a: SeriesWish | null, b: SeriesWish | null): boolean {
   if (a === null || b === null) return a === b;
   return (
     a.buckets === b.buckets &&
+    a.axis === b.axis &&
     a.range?.start === b.range?.start &&
     a.range?.stop === b.range?.stop &&
-    a.runs.join() === b.runs.join()
+    a.runs.join() === b.runs.join() &&
+    a.runs.every((run) => a.groups.get(run)?.join() === b.groups.get(run)?.join())
   );
 }

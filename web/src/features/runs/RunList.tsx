@@ -1,28 +1,38 @@
 /** The runs of a project: search, state, visibility; drawn in part only, so thousands are fine. */
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect } from "react";
 
 import type { Run } from "../../api/nouns";
 import type { Crosshair } from "../../charts/crosshair";
+import { keyColumn, sortAfter } from "../../lib/columns";
 import { formatCount } from "../../lib/format";
 import { matcherOf } from "../../lib/matcher";
 import { type View, type ViewChange, visibility } from "../../lib/view";
+import { readableText } from "../../lib/readable";
 import { Notice, SearchBox } from "../../ui/parts";
-import { RunRow } from "./RunRow";
+import { useWindow } from "../../ui/useWindow";
+import { ColumnPicker } from "./ColumnPicker";
+import { RunFilter } from "./RunFilter";
+import { type RunLine, RunRow } from "./RunRow";
 
 const ROW_PX = 28;
 const STATES = ["running", "finished", "failed", "crashed"] as const;
 
 interface RunListProps {
+  readonly owner: string;
+  readonly project: string;
   readonly runs: readonly Run[];
   readonly total: number;
   readonly shown: number;
   readonly isLoading: boolean;
+  /** Why the server refuses the filter or the order, or null. */
+  readonly fault: string | null;
   readonly hasMore: boolean;
   readonly onMore: () => void;
   readonly view: View;
   readonly onView: ViewChange;
   readonly crosshair: Crosshair;
+  /** The line of a run in the charts: its own, or that of its group. */
+  readonly lineOf: (run: Run) => RunLine;
   readonly link: (run: Run, children: ReactNode) => ReactNode;
 }
 
@@ -48,7 +58,21 @@ export function RunList(props: RunListProps) {
           {STATES.map((state) => <option key={state} value={state}>{sentence(state)}</option>)}
         </select>
       </div>
-      <div className="runs-count muted" aria-live="polite">
+      <div className="runs-head">
+        <RunFilter
+          value={view.where}
+          fault={props.fault}
+          onChange={(where) => { onView({ where }); }}
+          onClear={() => { onView(props.fault === null ? { where: "" } : { where: "", sort: "" }); }}
+        />
+        <ColumnPicker
+          owner={props.owner}
+          project={props.project}
+          chosen={view.columns}
+          onChange={(columns) => { onView({ columns }); }}
+        />
+      </div>
+      <div className="runs-count muted" aria-live="polite" hidden={props.fault !== null}>
         <span className="num">{formatCount(total)} {total === 1 ? "run" : "runs"}</span>
         <span className="num">
           {formatCount(shown)} in charts{view.hidden.length > 0 && view.only.length === 0 && `, ${formatCount(view.hidden.length)} hidden`}
@@ -57,10 +81,14 @@ export function RunList(props: RunListProps) {
           )}
         </span>
       </div>
-      {runs.length === 0 && !props.isLoading ? (
-        <Notice title="No run matches">
-          <button className="button" onClick={() => { onView({ search: "", state: "" }); }}>Clear the search</button>
+      {props.fault !== null ? null : runs.length === 0 && !props.isLoading ? (
+        <Notice title={view.search + view.state + view.where === "" ? "No run yet" : "No run matches"}>
+          {view.search + view.state + view.where !== "" && (
+            <button className="button" onClick={() => { onView({ search: "", state: "", where: "" }); }}>Clear the search</button>
+          )}
         </Notice>
+      ) : props.isLoading ? (
+        <RowSkeletons />
       ) : (
         <Rows {...props} />
       )}
@@ -68,40 +96,60 @@ export function RunList(props: RunListProps) {
   );
 }
 
-function Rows({ runs, isLoading, hasMore, onMore, view, onView, crosshair, link }: RunListProps) {
-  const scroller = useRef<HTMLDivElement>(null);
-  const rows = useVirtualizer({
-    count: runs.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_PX,
-    overscan: 12,
-  });
-  const items = rows.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
+function Rows({ runs, hasMore, onMore, view, onView, crosshair, lineOf, link }: RunListProps) {
+  const { scroller, from, to } = useWindow(runs.length, ROW_PX);
   useEffect(() => {
-    if (hasMore && last >= runs.length - 20) onMore();
-  }, [hasMore, last, runs.length, onMore]);
+    if (hasMore && to >= runs.length - 8) onMore();
+  }, [hasMore, to, runs.length, onMore]);
   const isShown = visibility(view);
-  if (isLoading) return <RowSkeletons />;
   return (
     <div ref={scroller} className="runs-rows">
-      <div role="list" style={{ height: rows.getTotalSize(), position: "relative" }}>
-        {items.map((item) => {
-          const run = runs[item.index];
-          return run === undefined ? null : (
-            <RunRow
-              key={run.id}
-              run={run}
-              top={item.start}
-              isShown={isShown(run.id)}
-              view={view}
-              onView={onView}
-              crosshair={crosshair}
-              link={link}
-            />
-          );
-        })}
+      <Heads view={view} onView={onView} />
+      <div role="list" style={{ height: runs.length * ROW_PX, position: "relative" }}>
+        {runs.slice(from, to).map((run, index) => (
+          <RunRow
+            key={run.id}
+            run={run}
+            top={(from + index) * ROW_PX}
+            isShown={isShown(run.id)}
+            line={lineOf(run)}
+            view={view}
+            onView={onView}
+            crosshair={crosshair}
+            link={link}
+          />
+        ))}
       </div>
+    </div>
+  );
+}
+
+/** The heads of the columns, by which the list is put in order. */
+function Heads({ view, onView }: Pick<RunListProps, "view" | "onView">) {
+  const head = (column: string, name: string, title: string, className: string) => {
+    const order = view.sort === column ? "rising" : view.sort === `-${column}` ? "falling" : "none";
+    return (
+      <button
+        key={column}
+        className={className}
+        aria-label={`Sort by ${title}${order === "none" ? "" : `, now ${order}`}`}
+        aria-pressed={order !== "none"}
+        title={`Sort by ${title}`}
+        onClick={() => { onView({ sort: sortAfter(view.sort, column) }); }}
+      >
+        <span>{name}</span>
+        {order !== "none" && <i aria-hidden="true">{order === "rising" ? "↑" : "↓"}</i>}
+      </button>
+    );
+  };
+  return (
+    <div className="run-heads">
+      {head("name", "Name", "name", "run-head-name")}
+      {view.columns.map((column) => {
+        const { source, key } = keyColumn(column) ?? { source: "", key: column };
+        return head(column, readableText(key), `${source}.${readableText(key)}`, "run-cell");
+      })}
+      {head("created_at", "Created", "time", "run-state")}
     </div>
   );
 }
