@@ -271,6 +271,48 @@ def an_orphan(staging: Path, home: Path, *, url: str) -> StagedWriter:
     return writer
 
 
+KILLED_WITH_ITS_SENDER = """
+import glob, os, runlore, signal
+run = runlore.init(id="{run}", resume="allow")
+print(run.step, flush=True)
+run.log({{"by": {by}}})
+assert run.flush(20)
+(lock,) = glob.glob(os.environ["RUNLORE_STAGING"] + "/*/%d-*/lock" % os.getpid())
+with open(lock) as file:
+    os.kill(int(file.read()), signal.SIGKILL)
+for _ in range({rows} - 1):
+    run.log({{"by": {by}}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_with_sender(world: World, run: str, *, rows: int, by: int) -> int:
+    """Run a program until it and its sender are killed at once; return its first step."""
+    program = world.start(KILLED_WITH_ITS_SENDER.format(run=run, rows=rows, by=by))
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == -signal.SIGKILL, err
+    return int(out)
+
+
+def test_a_run_that_finished_elsewhere_stays_so_when_the_rest_of_its_beginning_arrives(
+    world: World, real_server: ServerProcess, tmp_path: Path
+) -> None:
+    kill_with_sender(world, "moved", rows=100, by=1)
+    other = World(real_server.url, tmp_path / "other")
+    try:
+        other.run(
+            "import runlore\nrun = runlore.init(id='moved', resume='allow')\n"
+            "for step in range(200):\n    run.log({'by': 2}, step=step)\nrun.finish()\n"
+        )
+        other.settle()
+    finally:
+        other.close()
+    assert world.sync().returncode == 0
+    found = real_server.get("/api/v1/projects/local/faults/runs/moved").json
+    assert (found["state"], found["exit_code"]) == ("finished", 0)
+    assert [row["by"] for row in world.history("moved", "by")] == [2] * 200
+
+
 def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) -> None:
     orphan = an_orphan(tmp_path / "staging", tmp_path, url="http://127.0.0.1:9")
     with ServerProcess(tmp_path) as server:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.lost import append_lost
 from runlore.sdk.places import OVERFLOW
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
@@ -29,7 +30,6 @@ from runlore.sdk.staging import (
     Target,
     is_gone,
     is_private,
-    lost_payload,
     read_header,
     read_object,
     start_of,
@@ -460,7 +460,7 @@ def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
             continue
         staged.scan()
         if not staged.is_ended:
-            staged.append(lost_payload(None))
+            append_lost(staged, signal=None, is_witnessed=False)
         settler.attend(stream)
         while stream.settled < staged.tail and time.monotonic() < deadline:
             time.sleep(0.1)
