@@ -313,6 +313,19 @@ def test_a_run_that_finished_elsewhere_stays_so_when_the_rest_of_its_beginning_a
     assert [row["by"] for row in world.history("moved", "by")] == [2] * 200
 
 
+def test_a_run_goes_on_behind_what_only_staging_has_of_it(
+    world: World, real_server: ServerProcess
+) -> None:
+    first = kill_with_sender(world, "again", rows=1000, by=1)
+    second = kill_with_sender(world, "again", rows=1000, by=2)
+    world.run("import runlore\nrun = runlore.init(id='again')\nrun.log({'by': 3})\nrun.finish()")
+    assert (first, second) == (0, 1000)
+    assert world.sync().returncode == 0
+    rows = world.history("again", "by")
+    assert [row["step"] for row in rows] == list(range(2001))
+    assert [row["by"] for row in rows] == [1] * 1000 + [2] * 1000 + [3]
+
+
 def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) -> None:
     orphan = an_orphan(tmp_path / "staging", tmp_path, url="http://127.0.0.1:9")
     with ServerProcess(tmp_path) as server:
