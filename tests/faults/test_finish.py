@@ -85,6 +85,29 @@ def test_ctrl_c_while_finish_waits_says_who_goes_on_and_all_arrives(
     assert sum(map(len, map(server.rows, writers(server)))) == 100
 
 
+def test_ctrl_c_while_one_of_several_runs_ends_ends_them_all_and_all_arrives(
+    busy_world: World, server: SpoolServer
+) -> None:
+    says(server, 503, {"Retry-After": "1"})
+    program = busy_world.start(
+        "import runlore\nruns = [runlore.init(id=name, reinit='create_new', settings="
+        "{'finish_timeout': 3600}) for name in ('one', 'two', 'three')]\n"
+        "for run in runs:\n    run.log({'loss': 1})\n"
+    )
+    until(lambda: is_on_disk(busy_world, spool.FINISH), shown=busy_world.shown)
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert err.count("0 of 1 points delivered, interrupted while it waited\n") == 3
+    server.manner = "well"
+    busy_world.settle()
+    kinds = [
+        [frame.kind for frame in spool.whole_frames(path.read_bytes(), offset=0)][-1]
+        for path in busy_world.home.rglob("*.rlspool")
+    ]
+    assert kinds == [spool.FINISH] * 3
+    assert sum(map(len, map(server.rows, writers(server)))) == 3
+
+
 def test_what_is_delivered_is_not_called_0_where_no_file_may_be_opened(
     busy_world: World, server: SpoolServer
 ) -> None:

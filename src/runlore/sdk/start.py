@@ -486,8 +486,15 @@ def _at_exit() -> None:
     if error is not None and not hasattr(sys, "ps1") and not _is_notebook():
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
+    interrupt: BaseException | None = None
     for run in list(_process.live.values()):
-        run._leave(code)
+        try:
+            run._leave(code, is_hasty=interrupt is not None)
+        except BaseException as error:  # noqa: BLE001
+            # One Ctrl-C ends the waiting; the ends of the others are written all the same.
+            interrupt = interrupt or error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _after_fork() -> None:
