@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from runlore.sdk.api import Api
-from runlore.sdk.staging import cut
+from runlore.sdk.staging import cut, read_object
 from runlore.testing.processes import until
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
@@ -507,16 +507,61 @@ def test_what_a_server_lost_of_a_delivered_spool_is_sent_again(tmp_path: Path) -
             world.close()
 
 
-def test_what_is_wrong_here_ends_sync_with_exit_code_1(
+def opened_by(pid: int) -> list[str]:
+    found = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(one))
+    return found
+
+
+def test_another_delivery_is_waited_for_and_one_that_lasts_ends_sync_with_exit_code_3(
     world: World, real_server: ServerProcess
 ) -> None:
     path = an_offline_spool(world, "held")
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = world.sync()
-    assert done.returncode == 1
-    assert "another sync is at work on it" in done.stdout
-    assert world.sync().returncode == 0
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == (
+        f"runlore: 1 run for {real_server.url}\n"
+        "  local/faults/held  nothing delivered\n"
+        "    another sync, or the server itself, delivers it at this moment\n"
+        "runlore: 1 of 1 run not delivered whole; what is missing waits for the next "
+        "'runlore sync'\n"
+    )
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = world.start_sync()
+        until(lambda: str(path) in opened_by(process.pid))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "local/faults/held  100 points · " in out
+
+
+def test_an_absent_server_is_said_of_a_run_of_which_it_had_all_that_is_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path / "server") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            process = world.start(
+                "import runlore\nrun = runlore.init(id='live')\nrun.log({'loss': 1})\n"
+                "assert run.flush(20)\nprint('flushed', flush=True)\ninput()\n"
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            until(lambda: [read_object(str(path)) for path in world.home.rglob("*.ack")] != [])
+            assert world.sync().returncode == 0
+            server.stop()
+            done = world.sync()
+            assert done.returncode == 3
+            assert (
+                "local/faults/live  1 point · nothing delivered\n    cannot reach " in done.stdout
+            )
+            assert "1 of 1 run not delivered whole" in done.stdout
+        finally:
+            world.close()
 
 
 def test_a_key_that_is_refused_ends_sync_with_exit_code_1(tmp_path: Path) -> None:
