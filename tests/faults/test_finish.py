@@ -68,6 +68,19 @@ def test_finish_waits_for_a_server_that_is_busy_or_failing(
     assert "100 of 100 points delivered" in err
 
 
+def test_the_words_of_a_server_without_room_are_in_the_last_lines_and_in_sync(
+    busy_world: World, server: SpoolServer
+) -> None:
+    says(server, 503, {})
+    server.body = b'{"detail": "database or disk is full"}'
+    program = busy_world.start(PROGRAM.format(run="full", seconds=1))
+    _, err = program.communicate(timeout=60)
+    assert f"runlore: {server.url} is busy (503): database or disk is full; the rest is in" in err
+    done = busy_world.sync()
+    assert done.returncode == 3
+    assert f"    {server.url} is busy (503): database or disk is full\n" in done.stdout
+
+
 def test_ctrl_c_while_finish_waits_says_who_goes_on_and_all_arrives(
     busy_world: World, server: SpoolServer
 ) -> None:
