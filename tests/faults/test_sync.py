@@ -19,6 +19,7 @@ from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
 from runlore.testing.staged_writer import StagedWriter, a_tree
 from runlore.wire import spool
+from tests.unit.sdk.test_leftover import STREAM, Machine, edge
 
 OFFLINE = """
 import runlore
@@ -338,6 +339,21 @@ def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) 
     with ServerProcess(tmp_path) as server:
         out, _ = server.stop()
     assert "on this machine and will be delivered" not in out
+
+
+def test_a_server_says_what_a_restart_lost_of_what_it_delivers(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for folder in (tmp_path / "staging", machine.folder.parent, machine.folder):
+        folder.mkdir(mode=0o700)
+    machine.settled(STREAM[: edge(0.3)])
+    machine.left(1, edge(0.6), len(STREAM))
+    with ServerProcess(tmp_path) as server:
+        run = "/api/v1/projects/local/digits/runs/r1"
+        until(lambda: server.get(run).status == 200)
+        _, err = server.stop()
+    assert err.startswith("runlore: ")
+    assert "bytes of run local/digits/r1 were in memory alone when this machine stopped" in err
+    assert len(err.splitlines()) == 1
 
 
 def begin_at(world: World, server: ServerProcess, run: str) -> str:
