@@ -99,7 +99,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
         )
     if answer.status in (401, 403):
         return Verdict(
-            error=f"{url} refuses the key: {detail}; set RUNLORE_API_KEY",
+            error=f"{url} refuses the key: {detail}" + _key_hint(detail),
             is_trouble=True,
             wait_seconds=REFUSED_SECONDS,
         )
@@ -465,6 +465,11 @@ def _text(value: object) -> str | None:
         return None
     # It ends up in a terminal, which obeys control characters.
     return "".join(c if c.isprintable() else " " for c in value[:MAX_SAID])
+
+
+def _key_hint(detail: str) -> str:
+    """Say where a key belongs, unless the server has said so."""
+    return "" if "RUNLORE_API_KEY" in detail else "; set RUNLORE_API_KEY"
 
 
 def _retry_after(text: str) -> float | None:

@@ -14,6 +14,7 @@ from runlore.settings import Settings
 from runlore.wire import spool
 
 WAIT_SECONDS = 2.0
+_HEAD_BYTES = 64 * 1024
 _TAIL_BYTES = 256 * 1024
 _STEP = struct.Struct("<q")
 _STEP_AT = 5
@@ -79,6 +80,20 @@ def last_local_step(settings: Settings, ref: RunRef) -> int | None:
         spooled = [name.removesuffix(".rlspool") for name in names]
         steps += [_last_staged_step(one) for one in unsettled.streams_of(settings, ref, spooled)]
     return max((step for step in steps if step is not None), default=None)
+
+
+def local_run(settings: Settings, ref: RunRef) -> JsonObject:
+    """Return what this machine's spools say a run was forked off; empty without spools."""
+    run: JsonObject = {}
+    with suppress(ImportError, OSError):
+        from runlore.sdk.staging import read_header
+
+        folder = spool_folder(settings, ref)
+        for name in os.listdir(folder):
+            with suppress(DamageError), open(os.path.join(folder, name), "rb") as file:
+                fork = read_header(file.read(_HEAD_BYTES)).get("fork")
+                run = {"fork": fork if isinstance(fork, dict) else run.get("fork")}
+    return run
 
 
 def _ask(settings: Settings, ref: RunRef) -> Known:
