@@ -13,7 +13,7 @@ import numpy as np
 from runlore.core.metric import Value
 from runlore.core.run import RunRef
 from runlore.errors import RunloreError
-from runlore.services.summary import newest_kinds, summarise
+from runlore.services.summary import first_keys, newest_kinds, summarise
 from runlore.store.metrics import MetricStore
 from runlore.store.runs import Noted, RunRecord, RunStore, RunSummary
 
@@ -134,7 +134,7 @@ class Noting:
     def _noted(self, sizes: dict[RunRef, int], record: RunRecord) -> RunSummary | None:
         """Work out the summary of a run, None where what was noted is to stay."""
         try:
-            keys = self._metrics.keys(record.ref)
+            keys, last_step = first_keys(self._metrics, record.ref)
             summary = summarise(keys, record.definitions, {}, mean=partial(self._mean, record.ref))
         except RunloreError as error:
             _log.warning("the summary of run %s cannot be noted: %s", record.ref, error)
@@ -149,7 +149,7 @@ class Noting:
             )
             for name, value in summary.items()
         }
-        return RunSummary(noted, max((key.last_step for key in keys), default=None))
+        return RunSummary(noted, last_step)
 
     def _mean(self, run: RunRef, key: str) -> float:
         return mean_of(self._metrics, run, key)

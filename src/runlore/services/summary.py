@@ -6,7 +6,8 @@ from heapq import nsmallest
 
 from runlore.core.json import JsonObject, JsonValue
 from runlore.core.metric import Value
-from runlore.store.metrics import KeySummary
+from runlore.core.run import RunRef
+from runlore.store.metrics import KeySummary, MetricStore
 from runlore.store.run_entries import MAX_ENTRIES
 
 MAX_SUMMARY = MAX_ENTRIES
@@ -45,6 +46,14 @@ def summarise(
     if len(found) > MAX_SUMMARY:
         found = {name: found[name] for name in nsmallest(MAX_SUMMARY, found)}
     return {**found, **by_hand}
+
+
+def first_keys(metrics: MetricStore, run: RunRef) -> tuple[list[KeySummary], int | None]:
+    """Return as many keys of a run as are noted, the first by name, and its last step."""
+    keys = metrics.keys(run, limit=MAX_SUMMARY)
+    if len(keys) >= MAX_SUMMARY:
+        return keys, metrics.last_step(run)
+    return keys, max((key.last_step for key in keys), default=None)
 
 
 def newest_kinds(keys: Sequence[KeySummary]) -> dict[str, KeySummary]:
