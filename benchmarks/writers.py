@@ -3,12 +3,12 @@
 Run it as `python benchmarks/writers.py`; `--chromium 1` opens a real page beside the simulated
 ones and prints how often each of both kinds asks for what.
 
-A writer does by the wire what a sender does: on a connection of its own it posts the frames of its
-row, packed as the sender packs them, at its own moment of every second. A page does what
-`web/src/api` does: it holds the live stream; on a hint that a run has grown it asks for the series
-of all 20 panels again, at the earliest 450 ms after the answer before, or as long after it as that
-took, and every 2.5 s for runs and keys. It draws nothing, so it asks rather more often than a
-browser. Each page looks at one project; projects and runs are spread evenly over writers.
+A writer does by the wire what a sender does: on a connection of its own it posts the frames of
+its row, packed as the sender packs them, at its own moment of every second. A page does what
+`web/src/api` does: it holds the live stream; when that tells of runs that have grown it asks for
+their series in all 20 panels, at the earliest 450 ms after the answer before, or as long after it
+as that took; and every 2.5 s for runs and keys. It draws nothing, so it asks rather more often
+than a browser. Each page looks at one project; runs and projects are spread evenly.
 
 The CPU is that of all threads of the server, over the time after a warm-up. Any answer other than
 200 is counted; 429 and 503 are back-pressure.
@@ -174,9 +174,11 @@ class Page:
     def __init__(self, port: int, project: str, count: Count) -> None:
         self._port = port
         self._path = f"/api/v1/projects/local/{project}"
-        self._name = project.encode()
+        self._project = project
         self._count = count
         self._grown = asyncio.Event()
+        # Runs whose series are older than the server's, as the stream told.
+        self._stale: set[str] = set()
         self._news = asyncio.Event()
         self._runs: list[str] = []
 
@@ -190,13 +192,21 @@ class Page:
         line = Line(self._port)
         try:
             await line.send("GET", "/api/v1/live", {"Accept": "text/event-stream"}, b"")
+            rest = b""
             while True:
-                data = await line.read_events()
-                if self._name in data:
-                    self._grown.set()
-                    self._news.set()
+                *blocks, rest = (rest + await line.read_events()).split(b"\n\n")
+                for block in blocks:
+                    _, _, data = block.partition(b"event: change\ndata: ")
+                    self._take(json.loads(data.partition(b"\r\n")[0])["changes"] if data else [])
         finally:
             line.close()
+
+    def _take(self, changes: Sequence[Mapping[str, str]]) -> None:
+        grown = {one["run"] for one in changes if one["project"] == self._project}
+        if grown:
+            self._stale |= grown
+            self._grown.set()
+            self._news.set()
 
     async def _list(self) -> None:
         lines = [Line(self._port), Line(self._port)]
@@ -230,14 +240,16 @@ class Page:
             line.close()
 
     def _questions(self) -> list[bytes]:
-        if not self._runs:
+        runs = [run for run in self._runs if run in self._stale]
+        self._stale.clear()
+        if not runs:
             return []
         buckets = 256 if len(self._runs) > _MANY_RUNS else _PANEL_BUCKETS
-        most = max(1, _MOST_POINTS // (len(self._runs) * buckets))
+        most = max(1, _MOST_POINTS // (len(runs) * buckets))
         return [
             json.dumps(
                 {
-                    "runs": self._runs,
+                    "runs": runs,
                     "keys": _KEYS[first : first + most],
                     "buckets": buckets,
                     "start": None,

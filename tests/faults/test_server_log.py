@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runlore.core.run import RunRef
 from runlore.store.embedded.metrics import EmbeddedMetricStore
+from runlore.store.embedded.runs import EmbeddedRunStore
 from runlore.testing.processes import until
 from runlore.testing.serving import ServerProcess
 from runlore.testing.spools import SpoolBuilder
@@ -22,8 +23,9 @@ def a_spool(run: str) -> SpoolBuilder:
     return builder
 
 
-def a_folder_full_of_damage(folder: Path) -> None:
+def a_folder_full_of_damage(server: Path) -> None:
     """Leave many runs of each of which the server has to say something."""
+    folder = server / "history"
     store = EmbeddedMetricStore(folder)
     store.append([a_spool(f"run-{number}").piece() for number in range(MANY)])
     store.close()
@@ -31,10 +33,11 @@ def a_folder_full_of_damage(folder: Path) -> None:
     log.execute("UPDATE piece SET body = x'00'")
     log.commit()
     log.close()
+    EmbeddedRunStore(server / "catalog.db").close()
 
 
 def test_a_log_that_nobody_reads_keeps_no_request_waiting(tmp_path: Path) -> None:
-    a_folder_full_of_damage(tmp_path / "server" / "history")
+    a_folder_full_of_damage(tmp_path / "server")
     with ServerProcess(tmp_path) as server:
         assert server.process is not None
         assert server.process.stderr is not None
