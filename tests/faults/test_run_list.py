@@ -270,7 +270,7 @@ def agreed(path: Path) -> int:
 def test_metrics_come_in_pages_by_name(tmp_path: Path) -> None:
     with ServerProcess(tmp_path) as server:
         builder = SpoolBuilder(RunRef("local", "digits", "many"))
-        builder.log({"a": 1.0, "b \"&": True, "c": "text", "é": 2.0}, step=0)
+        builder.log({"a": 1.0, 'b "&': True, "c": "text", "é": 2.0}, step=0)
         builder.log({"a": "text"}, step=1)
         assert server.send_spool(builder).status == 200
         whole = ask(server, "keys")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, zip_longest
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_summary import Cell, CellName
 from runlore.store.embedded.metrics_view import NEVER, Snapshot, WriterView
 from runlore.store.metrics import HistoryRow, KeySummary
+
+_key_of = itemgetter(0)
 
 
 class _Found(NamedTuple):
@@ -37,11 +40,19 @@ class RunAnswers:
 
         Only what is partly superseded is counted again.
         """
-        writers = [self._cells_of(writer) for writer in self._snapshot.writers.values()]
+        known = self._snapshot.writers
+        if len(known) == 1 and all(map(self._snapshot.is_whole, known)):
+            # Nearly always: a list of runs asks for the keys of a thousand of them.
+            parts = (part for one in known.values() for part in self._snapshot.summaries(one))
+            cells = (cell for part in parts for cell in part.cells())
+            for key, of_key in groupby(cells, key=_key_of):
+                yield key, [_summary_of(cell) for cell in of_key]
+            return
+        writers = [self._cells_of(writer) for writer in known.values()]
         ordered = writers[0] if len(writers) == 1 else merge(*writers, key=_name_of)
-        for key, of_key in groupby(ordered, key=lambda one: one.cell.key):
+        for key, of_writers in groupby(ordered, key=lambda one: one.cell.key):
             kinds: dict[Kind, list[_Found]] = {}
-            for found in of_key:
+            for found in of_writers:
                 kinds.setdefault(found.cell.kind, []).append(found)
             is_partial = any(one.is_partial for some in kinds.values() for one in some)
             shown = [
@@ -103,7 +114,6 @@ class RunAnswers:
     def _merge(self, of_writers: "Sequence[_Found]") -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""
         if len(of_writers) == 1:
-            # Nearly always: a list of runs asks for the keys of a thousand of them.
             return _summary_of(of_writers[0].cell)
         ranks = self._snapshot.ranks
         last = max(of_writers, key=lambda one: (one.cell.last_step, ranks[one.writer])).cell
