@@ -223,6 +223,14 @@ def test_the_doors_of_the_module_may_be_patched_by_tests_and_come_back(
     assert dict(run.config) == {"lr": 0.3}
 
 
+def test_the_current_run_cannot_be_set_by_a_script(home: Path) -> None:
+    with wandb.init() as run:
+        for value in (5, None, run):
+            with pytest.raises(UsageError, match="cannot be set, got .*; init\\(\\) begins a run"):
+                wandb.run = value  # type: ignore[assignment]
+        assert wandb.run is run
+
+
 def test_a_run_that_ends_while_the_door_is_patched_is_not_brought_back(home: Path) -> None:
     wandb.init()
     with pytest.MonkeyPatch.context() as patch:
