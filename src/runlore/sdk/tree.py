@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EDQUOT, EEXIST, EMFILE, ENFILE, ENOSPC, ENOTEMPTY
+from errno import EACCES, EDQUOT, EEXIST, EMFILE, ENFILE, ENOSPC, ENOTEMPTY
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
@@ -132,7 +132,11 @@ def restore(folder: str, target: JsonObject, home: str, fill: Callable[[str], No
         OSError: there is no room for it, or no way to make it.
     """
     tree, writer = os.path.split(folder)
-    _make_private(os.path.dirname(tree))
+    try:
+        _make_private(os.path.dirname(tree))
+    except (NotADirectoryError, PermissionError) as error:
+        # Without a number it would look like what a signal handler raises.
+        raise OSError(EACCES, error.strerror or str(error)) from error
     with suppress(FileExistsError):
         os.mkdir(tree, 0o700)
     _furnish(tree)
