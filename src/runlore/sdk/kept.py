@@ -68,7 +68,7 @@ class Kept:
         """Note which file on the disk a segment is."""
         self._sizes.pop(name, None)
         self._files.pop(name, None)
-        self._links[name] = spare
+        self._links[name] = os.path.join(os.readlink(f"{self._folder}/{OVERFLOW}"), spare)
 
     def forget_taken(self, current: int) -> None:
         """Forget the segments that the sender has moved on; it always leaves the current one."""
@@ -97,8 +97,11 @@ class Kept:
         path = os.path.join(self._folder, name)
         file = self._files.get(name)
         if file is not None:
-            return not file.is_at(path)
-        return not os.path.lexists(path if name in self._links else self._folder)
+            return not file.is_at(path) and not file.is_taken
+        if name not in self._links:
+            return not os.path.lexists(self._folder)
+        # The sender removes at the very end what is on the disk, too; others do not come by there.
+        return not os.path.lexists(path) and os.path.exists(self._links[name])
 
     def untaken(self, end: int) -> list[tuple[str, bytes]]:
         """Return the names and bytes of the segments in memory, up to the end of the stream."""
@@ -142,8 +145,8 @@ class Kept:
                     opened.append(segment)
                 else:
                     segment.close()
-            for name, spare in self._links.items():
-                os.symlink(f"{OVERFLOW}/{spare}", os.path.join(folder, name))
+            for name, path in self._links.items():
+                os.symlink(f"{OVERFLOW}/{os.path.basename(path)}", os.path.join(folder, name))
 
         self._make_again(fill)
         self._files = files

@@ -42,8 +42,9 @@ class SegmentFile:
 
     @property
     def is_taken(self) -> bool:
-        """Whether the sender has taken it over: it empties what it removes."""
-        return os.fstat(self._fd).st_size == 0
+        """Whether the sender has removed it: it empties it, or at the very end locks it."""
+        found = os.fstat(self._fd)
+        return found.st_size == 0 or not found.st_mode & 0o777
 
     def is_at(self, path: str) -> bool:
         """Tell whether it still bears a name."""

@@ -432,6 +432,9 @@ def _remove_folder(folder: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             _remove_folder(entry.path)
         else:
+            if entry.is_file(follow_symlinks=False):
+                # A writer that holds it open sees by that who removes it.
+                os.chmod(entry.path, 0)
             os.unlink(entry.path)
     os.rmdir(folder)
 

@@ -81,7 +81,8 @@ class Stream:
         trouble: why rows wait in memory or are counted, or None.
         is_rolling: whether a segment is being begun or written; a signal handler may find it so.
         is_helpless: whether the trouble is the program's own, which no waiting mends.
-        restored: how often somebody removed the folder and it was made again, by `restore`.
+        restored: how often somebody removed the folder and it was made again.
+        removed: why it could not be made again at the end, or None.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Stream:
     ) -> None:
         self.folder = folder
         self.restored = 0
+        self.removed: str | None = None
         self._kept = Kept(folder, make_again)
         self.buffer: Segment | None = None
         self.base = self.at = 0
@@ -178,14 +180,10 @@ class Stream:
         else:
             self.capacity, self.reach = before
 
-    @property
-    def removed(self) -> str | None:
-        """Why the folder, which somebody removed, cannot be made again; None if it is there."""
-        return self.trouble or "unknown" if self._kept.is_removed(self.base) else None
-
     def forget(self, *, is_done: bool) -> None:
         """Let go of the segments' files; what nobody took from a folder that is gone is lost."""
         if not is_done and self._kept.is_removed(self.base):
+            self.removed = self.trouble or "unknown"
             untaken = self._kept.untaken(self.end)
             self.gap_points += sum(_points_of(int(name), data) for name, data in untaken)
         self._kept.clear()
