@@ -52,7 +52,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
   }, [isShort, dataUpdatedAt, fetchNextPage]);
   const charted = useMemo(
-    () => keys.data && chartedKeys(numberKeys(keys.data), all.map((run) => run.definitions)),
+    () => keys.data && chartedKeys(numberKeys(keys.data.keys), all.map((run) => run.definitions)),
     [keys.data, all],
   );
   useCommands(
@@ -107,6 +107,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       )}
       <main className="main">
         {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
+        {keys.data !== undefined && keys.data.next !== null && <KeysNote count={charted?.length ?? 0} />}
         <PanelGrid
           keys={charted}
           runs={lines}
@@ -132,6 +133,14 @@ function MostNote({ view, onView }: { readonly view: View; readonly onView: View
         </>
       )}
       Search, sort, or pick runs alone, to see others.
+    </p>
+  );
+}
+
+function KeysNote({ count }: { readonly count: number }) {
+  return (
+    <p className="note">
+      This project has more metrics than fit on a page: there are charts of the first {formatCount(count)} by name. The page of a run shows those of its summary.
     </p>
   );
 }

@@ -2,6 +2,7 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
+import type { MetricKey, MetricKeys, Run } from "../api/nouns";
 import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
@@ -12,6 +13,8 @@ import { RunTables } from "../features/runs/RunTables";
 import { Notice, useIsDark } from "../ui/parts";
 import { useView } from "./useView";
 
+/** The server answers for so many metrics at once. */
+const MOST_KEYS = 20_000;
 const UNBROKEN: readonly number[] = [];
 
 interface RunPageProps {
@@ -33,7 +36,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const name = run.data?.name ?? "";
   const runs = useMemo(() => [{ id, name, color, dash, members: [] }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
-  const own = useRunKeys(owner, project, id, keys.data);
+  const own = useRunKeys(owner, project, id, keys.data && runKeys(keys.data, run.data));
   const charted = useMemo(
     () => definitions && own.data && chartedKeys(own.data, [definitions]),
     [own.data, definitions],
@@ -74,4 +77,10 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       </div>
     </div>
   );
+}
+
+/** The metrics that a run may have: those of its project, or where there are too many to list those of its summary. */
+function runKeys({ keys, next }: MetricKeys, run: Run | undefined): readonly MetricKey[] | undefined {
+  if (next === null) return keys;
+  return run && Object.keys(run.summary).slice(0, MOST_KEYS).map((key) => ({ key, kind: "number", runs: 1 }));
 }
