@@ -32,6 +32,7 @@ from runlore.store.runs import (
 
 MAX_PAGE = 1000
 MAX_GROUPS = 10_000
+MAX_RUN_KEYS = 20_000
 MAX_ROWS = 10_000
 PAGE_TEXT = 8 * 1024 * 1024
 """A page of runs or rows ends with the one that brings its texts to as many characters."""
@@ -84,6 +85,14 @@ class ProjectKey:
     key: str
     kind: Kind
     runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKeys:
+    """The metrics of a run, the first by name, and whether there are more."""
+
+    keys: list[KeySummary]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +254,21 @@ class Runs:
             ProjectKey(key=key, kind=kind, runs=runs)
             for (key, kind), runs in sorted(counts.items())
         ]
+
+    def run_keys(self, ref: RunRef, *, limit: int = MAX_RUN_KEYS) -> RunKeys:
+        """Return the metrics of a run by name, at most so many.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DeletedError: there was.
+        """
+        self._runs.get(ref)
+        found = self._metrics.keys(ref)
+        names = list(dict.fromkeys(one.key for one in found))
+        if len(names) <= limit:
+            return RunKeys(keys=found, more=False)
+        last = names[limit - 1]
+        return RunKeys(keys=[one for one in found if one.key <= last], more=True)
 
     def rows(
         self,

@@ -2,7 +2,7 @@
 import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
-import type { Column, MetricKey, Project, Run, RunPage, Series } from "./nouns";
+import type { Column, MetricKey, Project, Run, RunKey, RunPage, Series } from "./nouns";
 
 const SERIES_TYPE = "application/vnd.runlore.series";
 const TIMEOUT_MS = 20_000;
@@ -80,6 +80,10 @@ export async function deleteRun(owner: string, project: string, run: string): Pr
 
 export async function listKeys(owner: string, project: string): Promise<readonly MetricKey[]> {
   return (await get<{ keys: readonly MetricKey[] }>(`${projectPath(owner, project)}/keys`)).keys;
+}
+
+export async function listRunKeys(owner: string, project: string, run: string): Promise<readonly RunKey[]> {
+  return (await get<{ keys: readonly RunKey[] }>(`${runPath(owner, project, run)}/keys`)).keys;
 }
 
 export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {

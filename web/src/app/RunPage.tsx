@@ -2,7 +2,7 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
+import { numberKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
 import { chartedKeys } from "../features/panels/sections";
@@ -24,7 +24,6 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const [view, onView] = useView();
   const navigate = useNavigate();
   const run = useRun(owner, project, id);
-  const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
   const isDark = useIsDark();
@@ -33,9 +32,9 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const name = run.data?.name ?? "";
   const runs = useMemo(() => [{ id, name, color, dash, members: [] }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
-  const own = useRunKeys(owner, project, id, keys.data);
+  const own = useRunKeys(owner, project, id);
   const charted = useMemo(
-    () => definitions && own.data && chartedKeys(own.data, [definitions]),
+    () => definitions && own.data && chartedKeys(numberKeys(own.data), [definitions]),
     [own.data, definitions],
   );
   if (run.error !== null && run.data === undefined) {
@@ -61,14 +60,18 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       )}
       <div className="run-body">
         <main className="main">
-          <PanelGrid
-            keys={charted}
-            runs={runs}
-            view={view}
-            onView={onView}
-            store={store}
-            crosshair={crosshair}
-          />
+          {own.error !== null && own.data === undefined ? (
+            <Notice title="Its charts cannot be shown"><p>{own.error.message}</p></Notice>
+          ) : (
+            <PanelGrid
+              keys={charted}
+              runs={runs}
+              view={view}
+              onView={onView}
+              store={store}
+              crosshair={crosshair}
+            />
+          )}
         </main>
         {run.data !== undefined && <RunTables run={run.data} />}
       </div>
