@@ -49,3 +49,37 @@ def test_a_run_whose_metrics_cannot_be_told_says_why(seeded: Server, open_page: 
     page.goto(f"{seeded.url}/local/digits/runs/{run['id']}")
 
     expect(page.get_by_text("Not so many.")).to_be_visible(timeout=60_000)
+
+
+def test_a_project_of_ten_thousand_metrics_makes_panels_for_those_in_sight(
+    server: Server, open_page: OpenPage
+) -> None:
+    _send_keys(server, "m", 10_000)
+    page = open_page(f"{server.url}/local/many")
+    panels = page.locator("[data-metric]")
+
+    _drawn(page, "m/0")
+    assert 0 < panels.count() < 60
+    page.get_by_role("button", name="Show 9,940 more panels").click()
+    page.locator(".main").evaluate("main => main.scrollTo(0, main.scrollHeight)")
+    _drawn(page, "m/9999")
+    assert 0 < panels.count() < 60
+    page.get_by_label("Filter panels").fill("/55[0-9]5$/")
+    _drawn(page, "m/5585")
+
+
+def test_each_of_very_many_sections_is_there_when_one_comes_to_it(
+    server: Server, open_page: OpenPage
+) -> None:
+    builder = SpoolBuilder(run_ref("local", "many", "m"))
+    builder.log({f"part{number}/metric{number}": 1.0 for number in range(2000)}, step=0)
+    send(server.url, builder)
+    page = open_page(f"{server.url}/local/many")
+
+    _drawn(page, "part0/metric0")
+    assert page.locator(".section").count() < 60
+    page.locator(".main").evaluate("main => main.scrollTo(0, main.scrollHeight)")
+    _drawn(page, "part1999/metric1999")
+    page.get_by_role("button", name="part1999 1").click()
+    expect(page.locator('[data-metric="part1999/metric1999"]')).to_have_count(0)
+    assert page.locator(".section").count() < 60

@@ -3,11 +3,11 @@ import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "../api/client";
-import type { Run } from "../api/nouns";
+import type { MetricKey, Run } from "../api/nouns";
 import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
-import { chartedKeys } from "../features/panels/sections";
+import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { GroupChoice, GroupLegend } from "../features/runs/GroupChoice";
@@ -51,10 +51,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     if (isShort) void fetchNextPage();
     // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
   }, [isShort, dataUpdatedAt, fetchNextPage]);
-  const charted = useMemo(
-    () => keys.data && chartedKeys(numberKeys(keys.data), all.map((run) => run.definitions)),
-    [keys.data, all],
-  );
+  const charted = useCharted(keys.data, all);
   useCommands(
     useMemo<Command[]>(
       () => [
@@ -134,6 +131,13 @@ function MostNote({ view, onView }: { readonly view: View; readonly onView: View
       Search, sort, or pick runs alone, to see others.
     </p>
   );
+}
+
+/** The keys that have panels; the same array as long as no run hides another one. */
+function useCharted(keys: readonly MetricKey[] | undefined, runs: readonly Run[]): readonly string[] | undefined {
+  const names = JSON.stringify(hiddenNames(runs.map((run) => run.definitions)));
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `names` is what is hidden, compared by value
+  return useMemo(() => keys && chartedKeys(numberKeys(keys), hiddenNames(runs.map((run) => run.definitions))), [keys, names]);
 }
 
 /** The lines of the charts; the same array as long as nothing that a chart shows has changed. */

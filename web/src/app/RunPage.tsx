@@ -5,7 +5,7 @@ import { useMemo, useState } from "react";
 import { numberKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
-import { chartedKeys } from "../features/panels/sections";
+import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
@@ -34,7 +34,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const definitions = run.data?.definitions;
   const own = useRunKeys(owner, project, id);
   const charted = useMemo(
-    () => definitions && own.data && chartedKeys(numberKeys(own.data), [definitions]),
+    () => definitions && own.data && chartedKeys(numberKeys(own.data), hiddenNames([definitions])),
     [own.data, definitions],
   );
   if (run.error !== null && run.data === undefined) {
