@@ -4,7 +4,7 @@ import { useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "../api/client";
 import type { MetricKey, Run } from "../api/nouns";
-import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
+import { numberKeys, type RunsAsked, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
 import { chartedKeys, hiddenNames } from "../features/panels/sections";
@@ -35,7 +35,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const [isListOpen, setListOpen] = useState<boolean | null>(null);
   const isListShown = isListOpen ?? !isNarrow;
   const asked = { search: searchFor(view.search), state: view.state, filter: view.where, sort: view.sort };
-  const runs = useRuns(owner, project, asked);
+  const { runs, refused } = useGoodRuns(owner, project, asked);
   const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
@@ -61,7 +61,6 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       [isListShown, onView],
     ),
   );
-  const refused = runs.error instanceof ApiError && runs.error.status === 400 && view.where + view.sort !== "" ? runs.error.message : null;
   const error = runs.error ?? keys.error;
   if (error !== null && runs.data === undefined && refused === null) {
     return (
@@ -131,6 +130,17 @@ function MostNote({ view, onView }: { readonly view: View; readonly onView: View
       Search, sort, or pick runs alone, to see others.
     </p>
   );
+}
+
+/** The runs that are asked for, or while the server refuses the question, those of the last good one; and why it does. */
+function useGoodRuns(owner: string, project: string, asked: RunsAsked) {
+  const [good, setGood] = useState(asked);
+  const runs = useRuns(owner, project, asked);
+  const before = useRuns(owner, project, good);
+  const { error } = runs;
+  const refused = error instanceof ApiError && error.status === 400 && asked.filter + asked.sort !== "" ? error.message : null;
+  if (runs.isSuccess && !runs.isPlaceholderData && JSON.stringify(good) !== JSON.stringify(asked)) setGood(asked);
+  return { runs: refused !== null && before.data !== undefined ? before : runs, refused };
 }
 
 /** The keys that have panels; the same array as long as no run hides another one. */

@@ -172,9 +172,8 @@ export class LineChart {
     this.#builtFor = String(options.halfLife);
     this.#built = new Map(
       inputs.map((input) => {
-        const { id, name, color, dash, members } = input;
         const known = before.get(input.buckets);
-        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash, members }];
+        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, ...input }];
       }),
     );
     return [...this.#built.values()];
