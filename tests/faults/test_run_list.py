@@ -265,3 +265,25 @@ def agreed(path: Path) -> int:
     assert set(rows) == expected
     assert told == counts
     return len(rows)
+
+
+def test_metrics_come_in_pages_by_name(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        builder = SpoolBuilder(RunRef("local", "digits", "many"))
+        builder.log({"a": 1.0, 'b "&': True, "c": "text", "é": 2.0}, step=0)
+        builder.log({"a": "text"}, step=1)
+        assert server.send_spool(builder).status == 200
+        whole = ask(server, "keys")
+        assert (len(cast(list[JsonValue], whole["keys"])), whole["next"]) == (5, None)
+        pages, query = [ask(server, "keys", limit=1)], {}
+        while (cursor := pages[-1]["next"]) is not None:
+            query = {"cursor": str(cursor)}
+            pages.append(ask(server, "keys", limit=1, **query))
+        assert [len(cast(list[JsonValue], page["keys"])) for page in pages] == [2, 1, 1, 1]
+        shown = [key for page in pages for key in cast(list[JsonValue], page["keys"])]
+        assert shown == whole["keys"]
+        for wrong in ("", "!", "MTI", "é"):
+            refused = ask(server, "keys", cursor=wrong)
+            assert refused["status"] == 400
+            assert "cursor must be the 'next' of an answer" in cast(str, refused["detail"])
+        assert [ask(server, "keys", limit=n)["status"] for n in (0, 20_001)] == [400, 400]

@@ -47,6 +47,7 @@ def called(
             "COLUMNS": "200",
             **more,
         },
+        cwd=home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

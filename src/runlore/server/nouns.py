@@ -168,9 +168,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """The metrics of a project."""
+    """Some metrics of a project; `next` is the `cursor` of those behind them, if there are any."""
 
     keys: list[Key]
+    next: str | None
 
 
 class RunKey(msgspec.Struct, frozen=True, kw_only=True):

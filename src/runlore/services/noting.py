@@ -3,17 +3,18 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from runlore.core.metric import Value
 from runlore.core.run import RunRef
-from runlore.errors import RunloreError
-from runlore.services.summary import newest_kinds, summarise
+from runlore.errors import DeletedError, NotFoundError, RunloreError
+from runlore.services.summary import first_keys, newest_kinds, summarise
 from runlore.store.metrics import MetricStore
 from runlore.store.runs import Noted, RunRecord, RunStore, RunSummary
 
@@ -27,6 +28,17 @@ _REST = 9
 _AT_ONCE = 32
 _END_SECONDS = 2.0
 _REMEMBERED = 1000
+
+
+class Ready(NamedTuple):
+    """What the metrics of a run amount to, by the definitions of a record."""
+
+    record: RunRecord
+    summary: RunSummary | None
+
+    def summary_of(self, record: RunRecord) -> RunSummary | None:
+        """Return it for a record with the same definitions; for others it is worked out anew."""
+        return self.summary if record.definitions == self.record.definitions else None
 
 
 class Noting:
@@ -113,7 +125,9 @@ class Noting:
         """Note runs, and tell whether that was done; they stay behind where it was not."""
         sizes = dict.fromkeys(runs, 0)
         try:
-            self._runs.note({run: partial(self._noted, sizes) for run in runs})
+            # Worked out before the catalog is written: what comes in waits for its commits.
+            ready = [Ready(record, self._noted(sizes, record)) for record in self._records(runs)]
+            self._runs.note({one.record.ref: one.summary_of for one in ready})
         except Exception as error:  # noqa: BLE001 - the top of a job, which must live on
             is_known = isinstance(error, RunloreError)
             _log.warning("summaries wait to be noted: %s", error, exc_info=not is_known)
@@ -131,10 +145,15 @@ class Noting:
                 self._rests[run] = now + rest
         return True
 
+    def _records(self, runs: Sequence[RunRef]) -> Iterator[RunRecord]:
+        for run in runs:
+            with suppress(NotFoundError, DeletedError):
+                yield self._runs.get(run)
+
     def _noted(self, sizes: dict[RunRef, int], record: RunRecord) -> RunSummary | None:
         """Work out the summary of a run, None where what was noted is to stay."""
         try:
-            keys = self._metrics.keys(record.ref)
+            keys, last_step = first_keys(self._metrics, record.ref)
             summary = summarise(keys, record.definitions, {}, mean=partial(self._mean, record.ref))
         except RunloreError as error:
             _log.warning("the summary of run %s cannot be noted: %s", record.ref, error)
@@ -149,7 +168,7 @@ class Noting:
             )
             for name, value in summary.items()
         }
-        return RunSummary(noted, max((key.last_step for key in keys), default=None))
+        return RunSummary(noted, last_step)
 
     def _mean(self, run: RunRef, key: str) -> float:
         return mean_of(self._metrics, run, key)

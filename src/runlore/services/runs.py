@@ -16,7 +16,7 @@ from runlore.errors import NotFoundError
 from runlore.services.frames import checked_depth
 from runlore.services.ingest import Change, Ingest
 from runlore.services.noting import mean_of
-from runlore.services.summary import MAX_SUMMARY, summarise
+from runlore.services.summary import MAX_SUMMARY, first_keys, summarise
 from runlore.store.metrics import HistoryRow, KeySummary, MetricStore
 from runlore.store.runs import (
     FIELDS,
@@ -31,6 +31,7 @@ from runlore.store.runs import (
 )
 
 MAX_PAGE = 1000
+MAX_KEYS = 20_000
 MAX_GROUPS = 10_000
 MAX_RUN_KEYS = 20_000
 MAX_ROWS = 10_000
@@ -96,6 +97,14 @@ class RunKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectKeys:
+    """Some metrics of a project; `next` is the one behind which there are more, or None."""
+
+    keys: list[ProjectKey]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Some rows of a run; `next` is the step and how many rows of it come before, or None."""
 
@@ -120,7 +129,9 @@ class Runs:
         self._tell = tell
         # Protects the remembered keys.
         self._lock = threading.Lock()
-        self._keys: OrderedDict[RunRef, tuple[object, list[KeySummary]]] = OrderedDict()
+        self._keys: OrderedDict[RunRef, tuple[object, tuple[list[KeySummary], int | None]]] = (
+            OrderedDict()
+        )
 
     def projects(self) -> list[ProjectRecord]:
         """Return all projects, last active first."""
@@ -247,13 +258,21 @@ class Runs:
             self._keys.pop(ref, None)
         return freed
 
-    def project_keys(self, owner: str, project: str) -> list[ProjectKey]:
-        """Return the metrics of a project, by name."""
-        counts = self._metrics.key_counts(self._runs.refs(owner, project))
-        return [
+    def project_keys(
+        self, owner: str, project: str, *, limit: int = MAX_KEYS, after: str | None = None
+    ) -> ProjectKeys:
+        """Return the metrics of a project, by name: at most so many, behind one."""
+        refs = self._runs.refs(owner, project)
+        # One more tells whether there are any behind them.
+        counts = self._metrics.key_counts(refs, after=after, limit=limit + 1)
+        names = sorted({key for key, _ in counts})
+        last = names[limit - 1] if len(names) > limit else None
+        keys = [
             ProjectKey(key=key, kind=kind, runs=runs)
             for (key, kind), runs in sorted(counts.items())
+            if last is None or key <= last
         ]
+        return ProjectKeys(keys=keys, next=last)
 
     def run_keys(self, ref: RunRef, *, limit: int = MAX_RUN_KEYS) -> RunKeys:
         """Return the metrics of a run by name, at most so many.
@@ -263,7 +282,8 @@ class Runs:
             DeletedError: there was.
         """
         self._runs.get(ref)
-        found = self._metrics.keys(ref)
+        # One more tells whether there are any behind them.
+        found = self._metrics.keys(ref, limit=limit + 1)
         names = list(dict.fromkeys(one.key for one in found))
         if len(names) <= limit:
             return RunKeys(keys=found, more=False)
@@ -334,7 +354,7 @@ class Runs:
                 summary={**noted.values, **record.summary},
                 last_step=noted.last_step,
             )
-        keys = self._keys_of(record)
+        keys, last_step = self._keys_of(record)
         summary = summarise(
             keys,
             record.definitions,
@@ -346,11 +366,11 @@ class Runs:
             state=state,
             finished_ns=finished_ns,
             summary=summary,
-            last_step=max((key.last_step for key in keys), default=None),
+            last_step=last_step,
         )
 
-    def _keys_of(self, record: RunRecord) -> list[KeySummary]:
-        """Return a run's keys, remembered as long as nothing has come for it."""
+    def _keys_of(self, record: RunRecord) -> tuple[list[KeySummary], int | None]:
+        """Return a run's first keys and its last step, remembered as long as nothing has come."""
         version = (
             record.number,
             self._ingest.inherited(record.ref),
@@ -363,16 +383,16 @@ class Runs:
             if known is not None and known[0] == version:
                 self._keys.move_to_end(record.ref)
                 return known[1]
-        keys = self._metrics.keys(record.ref)
-        text = sum(len(key.last) for key in keys if isinstance(key.last, str))
-        if text > _REMEMBERED_TEXT or len(keys) > MAX_SUMMARY:
-            return keys
+        found = first_keys(self._metrics, record.ref)
+        text = sum(len(key.last) for key in found[0] if isinstance(key.last, str))
+        if text > _REMEMBERED_TEXT or len(found[0]) >= MAX_SUMMARY:
+            return found
         with self._lock:
-            self._keys[record.ref] = (version, keys)
+            self._keys[record.ref] = (version, found)
             self._keys.move_to_end(record.ref)
             while len(self._keys) > _REMEMBERED:
                 self._keys.popitem(last=False)
-        return keys
+        return found
 
 
 class ListColumns:

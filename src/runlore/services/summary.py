@@ -1,12 +1,14 @@
 """The summary of a run: one value per key, as its definitions ask for."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from heapq import nsmallest
 
 from runlore.core.json import JsonObject, JsonValue
-from runlore.core.metric import Value
-from runlore.store.metrics import KeySummary
+from runlore.core.metric import Kind, Value, kind_of
+from runlore.core.run import RunRef
+from runlore.store.metrics import KeySummary, MetricStore
 from runlore.store.run_entries import MAX_ENTRIES
 
 MAX_SUMMARY = MAX_ENTRIES
@@ -47,8 +49,34 @@ def summarise(
     return {**found, **by_hand}
 
 
+def first_keys(metrics: MetricStore, run: RunRef) -> tuple[list[KeySummary], int | None]:
+    """Return as many keys of a run as are noted, the first by name, and its last step.
+
+    Of several kinds of a key that were logged last at the same step, the latest stands first.
+    """
+    keys = latest_first(metrics, run, metrics.keys(run, limit=MAX_SUMMARY))
+    if len(keys) >= MAX_SUMMARY:
+        return keys, metrics.last_step(run)
+    return keys, max((key.last_step for key in keys), default=None)
+
+
+def latest_first(
+    metrics: MetricStore, run: RunRef, keys: Sequence[KeySummary]
+) -> list[KeySummary]:
+    """Put, of several kinds of a key whose last step is the same, the one logged last first."""
+    ties: dict[int, list[str]] = {}
+    for (key, step), kinds in Counter((key.key, key.last_step) for key in keys).items():
+        if kinds > 1:
+            ties.setdefault(step, []).append(key)
+    latest: dict[str, Kind] = {}
+    for step, tied in ties.items():
+        for row in metrics.rows(run, keys=tied, start=step, stop=step + 1):
+            latest.update((key, kind_of(value)) for key, value in row.values.items())
+    return sorted(keys, key=lambda key: latest.get(key.key, key.kind) != key.kind)
+
+
 def newest_kinds(keys: Sequence[KeySummary]) -> dict[str, KeySummary]:
-    """Return by name, of each key, the kind that was logged at the greatest step."""
+    """Return by name, of each key, the kind logged at the greatest step, the first of several."""
     newest: dict[str, KeySummary] = {}
     for key in keys:
         known = newest.get(key.key)

@@ -212,13 +212,24 @@ class MetricStore(Protocol):
         """Tell how far this writer's spool is stored; zeros if nothing is."""
         ...
 
-    def keys(self, run: RunRef) -> list[KeySummary]:
-        """Summarise every key of a run, one entry per key and kind, sorted by key."""
+    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+        """Summarise every key of a run, one entry per key and kind, sorted by key.
+
+        `limit` asks for so many keys alone, the first by name; it then needs no more memory for
+        a run of very many.
+        """
         ...
 
-    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+    def last_step(self, run: RunRef) -> int | None:
+        """Return the greatest step of a run, None where it has no points."""
+        ...
+
+    def key_counts(
+        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+    ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind or inherit it, superseded or not.
 
+        `limit` asks for so many keys alone, the first by name, and `after` for those behind one.
         What is not there has none. Damage to points of a run does not keep it from the others.
         """
         ...

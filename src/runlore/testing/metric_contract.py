@@ -342,6 +342,31 @@ class ReadContract(StoreContract):
             ("acc", "number"): 1,
         }
 
+    def test_the_first_keys_by_name_are_told_alone(self, store: MetricStore) -> None:
+        one, other = SpoolBuilder(a_run("one")), SpoolBuilder(a_run("other"))
+        one.log({"b": 1.0, "d": True, "": 5.0}, step=3)
+        one.log({"b": "text", "a": 2.0}, step=7)
+        one.log({"c": 1.0}, step=12)
+        other.log({"c": 3.0, "a": 4.0}, step=0)
+        store.append([builder.piece() for builder in (one, other)])
+        all_keys = store.keys(one.run)
+        for limit in range(8):
+            first = sorted({key.key for key in all_keys})[:limit]
+            assert store.keys(one.run, limit=limit) == [k for k in all_keys if k.key in first]
+        assert store.last_step(one.run) == 12
+        assert store.last_step(a_run("none")) is None
+        store.rewind(one.run, 7)
+        assert store.last_step(one.run) == 7
+        both = [one.run, other.run]
+        assert store.key_counts(both, limit=2) == {("", "number"): 1, ("a", "number"): 2}
+        assert store.key_counts(both, after="a", limit=2) == {
+            ("b", "number"): 1,
+            ("b", "string"): 1,
+            ("c", "number"): 2,
+        }
+        assert store.key_counts(both, after="c") == {("d", "bool"): 1}
+        assert store.key_counts(both, after="d", limit=1) == {}
+
     def test_a_summary_speaks_of_finite_numbers_and_of_the_greatest_step(
         self, store: MetricStore
     ) -> None:

@@ -97,23 +97,38 @@ class ReferenceMetricStore:
             data = self._run(run).spools.get(writer, b"")
             return Stored(next=len(data), points=len(_decode(data, writer).points))
 
-    def keys(self, run: RunRef) -> list[KeySummary]:
-        """Summarise every key and kind."""
+    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+        """Summarise every key and kind, or those of the first keys by name."""
         with self._lock:
             points = self._live(run)
         histories: dict[tuple[str, Kind], list[_Point]] = {}
         for point in points:
             histories.setdefault((point.key, point.kind), []).append(point)
-        return [_summary(history) for _, history in sorted(histories.items(), key=_first)]
+        first = set(sorted({key for key, _ in histories})[:limit])
+        return [
+            _summary(history)
+            for (key, _), history in sorted(histories.items(), key=_first)
+            if key in first
+        ]
 
-    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+    def last_step(self, run: RunRef) -> int | None:
+        """Return the greatest step of a run."""
+        with self._lock:
+            return max((point.step for point in self._live(run)), default=None)
+
+    def key_counts(
+        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+    ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind."""
         with self._lock:
-            return Counter(
+            counts = Counter(
                 cell
                 for run in dict.fromkeys(runs)
                 for cell in {(point.key, point.kind) for point, _ in self._all(run)}
+                if after is None or cell[0] > after
             )
+        first = set(sorted({key for key, _ in counts})[:limit])
+        return {cell: count for cell, count in counts.items() if cell[0] in first}
 
     def series(
         self,

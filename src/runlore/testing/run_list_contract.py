@@ -243,6 +243,21 @@ class RunListContract:
         """Supply an empty store."""
         raise NotImplementedError("a backend's test class supplies its store")
 
+    def test_a_value_that_changes_from_0_to_false_is_a_bool_from_then_on(
+        self, store: RunStore
+    ) -> None:
+        ref = RunRef("local", "digits", "r1")
+        for value, counts in ((0, (1, 0)), (False, (0, 1)), (0.0, (1, 0))):
+            put(store, a_record(ref, config={"a": {"b": value}}, summary={"s": value}))
+            note(store, {ref: {"m": Noted(value, None, None)}})
+            found = store.columns("local", "digits")
+            assert [(one.key, one.numbers, one.bools) for one in found] == [
+                (key, *counts) for key in ("a/b", "m", "s")
+            ]
+            record = store.get(ref)
+            assert type(record.summary["s"]) is type(value)
+            assert type(store.noted([ref])[ref].values["m"]) is type(value)
+
     def test_pages_stay_in_place_while_runs_come_and_change(self, store: RunStore) -> None:
         refs = [RunRef("local", "digits", f"r{n}") for n in range(9)]
         put(store, *(a_record(ref, config={"lr": n}) for n, ref in enumerate(refs)))

@@ -6,8 +6,10 @@ import pytest
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Kind, Value
-from runlore.services.summary import MAX_SUMMARY, definition_of, summarise
+from runlore.services.summary import MAX_SUMMARY, definition_of, first_keys, summarise
 from runlore.store.metrics import KeySummary
+from runlore.testing.metrics import ReferenceMetricStore
+from runlore.testing.spools import SpoolBuilder, a_run
 
 
 def a_key(
@@ -111,3 +113,19 @@ def test_of_very_many_metrics_the_first_by_name_are_shown_beside_what_was_set_by
     assert "set" in found
     assert "k00000" in found
     assert f"k{MAX_SUMMARY:05}" not in found
+
+
+def test_of_several_kinds_at_one_step_the_one_logged_last_counts() -> None:
+    metrics, run = ReferenceMetricStore(), a_run()
+    builder = SpoolBuilder(run)
+    logged: list[dict[str, Value]] = [
+        {"x": 1.0, "y": "early", "z": 0.5},
+        {"x": "late", "y": 2.0},
+        {"z": 0.25},
+    ]
+    for values in logged:
+        builder.log(values, step=5)
+    metrics.append([builder.piece()])
+    keys, last_step = first_keys(metrics, run)
+    assert summarise(keys, [], {}, mean=mean) == {"x": "late", "y": 2.0, "z": 0.25}
+    assert last_step == 5

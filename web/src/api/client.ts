@@ -2,7 +2,7 @@
 import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
-import type { Column, MetricKey, Project, Run, RunKey, RunPage, Series } from "./nouns";
+import type { Column, MetricKeys, Project, Run, RunKeys, RunPage, Series } from "./nouns";
 
 const SERIES_TYPE = "application/vnd.runlore.series";
 const TIMEOUT_MS = 20_000;
@@ -78,12 +78,14 @@ export async function deleteRun(owner: string, project: string, run: string): Pr
   await request(runPath(owner, project, run), { method: "DELETE" });
 }
 
-export async function listKeys(owner: string, project: string): Promise<readonly MetricKey[]> {
-  return (await get<{ keys: readonly MetricKey[] }>(`${projectPath(owner, project)}/keys`)).keys;
+/** The first metrics of a project by name; `next` is null unless there are more. */
+export async function listKeys(owner: string, project: string): Promise<MetricKeys> {
+  return await get<MetricKeys>(`${projectPath(owner, project)}/keys`);
 }
 
-export async function listRunKeys(owner: string, project: string, run: string): Promise<readonly RunKey[]> {
-  return (await get<{ keys: readonly RunKey[] }>(`${runPath(owner, project, run)}/keys`)).keys;
+/** The first metrics of a run by name. */
+export async function listRunKeys(owner: string, project: string, run: string): Promise<RunKeys> {
+  return await get<RunKeys>(`${runPath(owner, project, run)}/keys`);
 }
 
 export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {

@@ -11,7 +11,7 @@ import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
 import { deleteRun, getProject, getRun, listColumns, listKeys, listProjects, listRunKeys, listRuns, type RunEdit, type RunQuery, updateRun } from "./client";
 import type { Live } from "./live";
-import type { Change, Run, RunKey, RunPage } from "./nouns";
+import type { Change, MetricKeys, Run, RunKey, RunPage } from "./nouns";
 import { SeriesStore } from "./series";
 
 const RUNS_PER_PAGE = 200;
@@ -181,7 +181,7 @@ function pagesOf(client: QueryClient, owner: string, project: string): number {
 }
 
 function hasKeys(client: QueryClient, owner: string, project: string): boolean {
-  return (client.getQueryData<readonly unknown[]>(["keys", owner, project]) ?? []).length > 0;
+  return (client.getQueryData<MetricKeys>(["keys", owner, project])?.keys.length ?? 0) > 0;
 }
 
 /** Invalidates each query at once when asked, then at most once per pause. */

@@ -306,6 +306,7 @@ export interface components {
         /** Keys */
         Keys: {
             keys: components["schemas"]["Key"][];
+            next: string | null;
         };
         /** OneGroup */
         OneGroup: {
@@ -652,7 +653,10 @@ export interface operations {
     };
     ApiV1ProjectsOwnerKeysListKeys: {
         parameters: {
-            query?: never;
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
             header?: never;
             path: {
                 owner: string;

@@ -51,7 +51,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     if (isShort) void fetchNextPage();
     // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
   }, [isShort, dataUpdatedAt, fetchNextPage]);
-  const charted = useCharted(keys.data, all);
+  const charted = useCharted(keys.data?.keys, all);
   useCommands(
     useMemo<Command[]>(
       () => [
@@ -103,6 +103,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       )}
       <main className="main">
         {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
+        {keys.data !== undefined && keys.data.next !== null && <KeysNote count={charted?.length ?? 0} />}
         <PanelGrid
           keys={charted}
           runs={lines}
@@ -148,6 +149,14 @@ function useCharted(keys: readonly MetricKey[] | undefined, runs: readonly Run[]
   const names = JSON.stringify(hiddenNames(runs.map((run) => run.definitions)));
   // eslint-disable-next-line react-hooks/exhaustive-deps -- `names` is what is hidden, compared by value
   return useMemo(() => keys && chartedKeys(numberKeys(keys), hiddenNames(runs.map((run) => run.definitions))), [keys, names]);
+}
+
+function KeysNote({ count }: { readonly count: number }) {
+  return (
+    <p className="note">
+      This project has more metrics than fit on a page: there are charts of the first {formatCount(count)} by name. The page of a run shows its own.
+    </p>
+  );
 }
 
 /** The lines of the charts; the same array as long as nothing that a chart shows has changed. */

@@ -9,6 +9,7 @@ import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
+import { formatCount } from "../lib/format";
 import { Notice, useIsDark } from "../ui/parts";
 import { useView } from "./useView";
 
@@ -34,7 +35,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const definitions = run.data?.definitions;
   const own = useRunKeys(owner, project, id);
   const charted = useMemo(
-    () => definitions && own.data && chartedKeys(numberKeys(own.data), hiddenNames([definitions])),
+    () => definitions && own.data && chartedKeys(numberKeys(own.data.keys), hiddenNames([definitions])),
     [own.data, definitions],
   );
   if (run.error !== null && run.data === undefined) {
@@ -60,6 +61,7 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       )}
       <div className="run-body">
         <main className="main">
+          {own.data?.more === true && <p className="note">There are charts of this run’s first {formatCount(charted?.length ?? 0)} metrics by name; its export has all.</p>}
           {own.error !== null && own.data === undefined ? (
             <Notice title="Its charts cannot be shown"><p>{own.error.message}</p></Notice>
           ) : (

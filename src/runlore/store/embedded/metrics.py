@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from runlore.core.axis import STEP, Axis
@@ -22,7 +23,7 @@ from runlore.store.embedded.metrics_decode import StreamDecoder
 from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_history import History
-from runlore.store.embedded.metrics_keys import count_keys
+from runlore.store.embedded.metrics_keys import FirstKeys, count_keys
 from runlore.store.embedded.metrics_load import Waker, load
 from runlore.store.embedded.metrics_log import (
     ALIVE,
@@ -129,29 +130,39 @@ class EmbeddedMetricStore:
             progress = found.progress if found is not None else Progress()
             return Stored(next=progress.next, points=progress.points)
 
-    def keys(self, run: RunRef) -> list[KeySummary]:
-        """Summarise every key and kind of a run."""
+    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+        """Summarise every key and kind of a run, or of its first keys by name."""
         with self._views([run]) as views:
             answers = [RunAnswers(Snapshot(view)) for view in views]
-            return [summary for answer in answers for summary in answer.summaries()]
+            keys = (kinds for answer in answers for _, kinds in answer.summaries() if kinds)
+            return [one for kinds in islice(keys, limit) for one in kinds]
 
-    def key_counts(self, runs: Collection[RunRef]) -> Mapping[tuple[str, Kind], int]:
+    def last_step(self, run: RunRef) -> int | None:
+        """Return the greatest step of a run."""
+        with self._views([run]) as views:
+            steps = (RunAnswers(Snapshot(view)).last_step() for view in views)
+            return next(steps, None)
+
+    def key_counts(
+        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+    ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind."""
+        first = FirstKeys(after, limit)
         for ref in runs:
             self._waker.wake(ref)
-        found: list[set[tuple[str, Kind]]] = []
+        found: list[Sequence[tuple[str, Kind]]] = []
         alone = set(runs)
         for fork in [run for run in alone if self._memory.ancestors(run)]:
             try:
                 with self._views([fork]) as views:
-                    found += [Snapshot(view).cells() for view in views]
+                    found += [first.of(Snapshot(view).cells()) for view in views]
                 alone.remove(fork)
             except DamageError as error:
                 _logger.warning("the inherited keys of run %s are not counted: %s", fork, error)
-        counts = Counter(count_keys(self._memory, self._histories, alone))
+        counts = Counter(count_keys(self._memory, self._histories, alone, first))
         for cells in found:
             counts.update(cells)
-        return counts
+        return first.only(counts)
 
     def series(
         self,
@@ -496,5 +507,5 @@ class _Taken:
             rewinds=run.rewinds,
             published=lent[0].published if lent is not None else 0,
             reader=lent[1] if lent is not None else None,
-            summaries=self._histories.summary,
+            summaries=self._histories.summaries,
         )

@@ -23,6 +23,7 @@ from runlore.store.embedded.metrics_findings import (
     rows_of,
     told,
 )
+from runlore.store.embedded.metrics_layers import LAYERS_SINCE, Layer, chain
 from runlore.store.embedded.metrics_log import ALIVE, SCHEMA_VERSION, decode_progress
 from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader
@@ -318,31 +319,17 @@ class HistoryCheck:
 
     def _summaries(self, db: sqlite3.Connection, counted: dict[int, Summary]) -> None:
         """Compare the newest summary of each writer with its blocks."""
-        newest: dict[int, tuple[int, Summary | None]] = {}
-        told_of: set[int] = set()
-        rows = self._rows(db, "summary", "writer, born, run, body", "ORDER BY writer, born")
-        for writer, born, run, body in rows:
-            if not isinstance(writer, int) or not isinstance(born, int):
-                self._add(f"summary of writer {writer!r} has number {born!r}", _SUMMARY, run=run)
-                continue
-            try:
-                name = f"summary {born} of writer {self._writer(writer)}"
-                found: Summary | None = Summary.decode(_blob(body), name)
-            except BROKEN as error:
-                found = None
-                told_of.add(writer)
-                self._summary(told(error), writer, run, _size(body))
-            newest[writer] = (born, found)
+        newest, told_of = self._newest(db)
         whole = {b.row.writer for b in self.state.blocks if b.row.id in self.state.broken}
         for writer, summary in counted.items():
             blocks = [b for b in self.state.counted if b.row.writer == writer]
-            born, found = newest.get(writer, (-1, None))
+            born, found = newest.get(writer, (-1, Summary()))
             title = f"summary of writer {self._writer(writer)}"
             if born < max(b.born for b in blocks):
                 self._summary(
                     f"{title} is missing or older than its blocks", writer, blocks[0].run
                 )
-            elif found is not None and writer not in whole | told_of:
+            elif writer not in whole | told_of:
                 held, said = _cells(summary), _cells(found)
                 for key in sorted(held.keys() | said.keys()):
                     if held.get(key) != said.get(key):
@@ -350,6 +337,42 @@ class HistoryCheck:
                         self._summary(f"{text}{held.get(key)}", writer, blocks[0].run)
                         break
             self._points(writer, blocks)
+
+    def _newest(self, db: sqlite3.Connection) -> tuple[dict[int, tuple[int, Summary]], set[int]]:
+        """Return the number and summary of each writer, and the writers whose one is damaged."""
+        hurt: set[int] = set()
+        has_layers = self.state.version >= LAYERS_SINCE
+        columns = "writer, born, since, cells" if has_layers else "writer, born, 0, 0"
+        layers: dict[int, dict[int, tuple[Layer, list[Summary]]]] = {}
+        order = "ORDER BY writer, born DESC"
+        for row in self._rows(db, "summary", f"{columns}, run, body", order):
+            writer, born, since, cells, run, body = row
+            if not isinstance(writer, int) or not isinstance(born, int):
+                self._add(f"summary of writer {writer!r} has number {born!r}", _SUMMARY, run=run)
+                continue
+            name = f"summary {born} of writer {self._writer(writer)}"
+            found = Summary()
+            try:
+                found = Summary.decode(_blob(body), name)
+            except BROKEN as error:
+                hurt.add(writer)
+                self._summary(told(error), writer, run, _size(body))
+            else:
+                if cells not in (0, len(found)) or not isinstance(since, int):
+                    hurt.add(writer)
+                    text = f"{name} says {cells!r} keys since {since!r}, it holds {len(found)}"
+                    self._summary(text, writer, run)
+            layer = Layer(born, since if isinstance(since, int) else 0, 0)
+            layers.setdefault(writer, {}).setdefault(born, (layer, []))[1].append(found)
+        newest: dict[int, tuple[int, Summary]] = {}
+        for writer, known in layers.items():
+            whole = Summary()
+            counting = chain(layer for layer, _ in known.values())
+            for layer in counting:
+                for part in known[layer.born][1]:
+                    whole.merge(part)
+            newest[writer] = (counting[0].born, whole)
+        return newest, hurt
 
     def _points(self, writer: int, blocks: Sequence[StoredBlock]) -> None:
         applied = self.state.applied.get(writer)

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runlore.store.embedded.metrics_history import History
@@ -12,6 +13,7 @@ from runlore.store.embedded.metrics_summary import Summary
 
 _KNOWN_SUMMARIES, _KNOWN_CELLS = 4096, 500_000
 """How many are kept, and keys in them altogether: one takes 300 bytes or so."""
+_MOST_CELLS = 50_000
 # What a SQLite file begins with, and where it has `user_version`, big-endian.
 _MAGIC = b"SQLite format 3\0"
 _VERSION_AT = slice(60, 64)
@@ -30,7 +32,7 @@ class Histories:
         self._lock = threading.Lock()
         self._fresh: list[tuple[int, History]] = []
         self._open: dict[int, History] = {}
-        self._summaries: OrderedDict[tuple[int, int], Summary | None] = OrderedDict()
+        self._summaries: OrderedDict[tuple[int, int], Sequence[Summary]] = OrderedDict()
         self._cells = 0
         for path in folder.glob("*.db"):
             with path.open("rb") as file:
@@ -51,26 +53,33 @@ class Histories:
         with self._lock:
             return self._opened(project, self._path(project))
 
-    def summary(
+    def summaries(
         self, reader: HistoryReader, run: int, writer: int, run_name: str, published: int
-    ) -> Summary | None:
-        """Return the summary of what is packed of a writer, read once per pack."""
+    ) -> Iterable[Summary]:
+        """Return the parts of the summary of what is packed of a writer, in ascending order.
+
+        They are kept until the next pack, unless they are so many that no list shows them all.
+        """
         key = (writer, published)
         with self._lock:
             if key in self._summaries:
                 self._summaries.move_to_end(key)
                 return self._summaries[key]
-        summary = reader.summary(run, writer, run_name, published)
+        parts = reader.summaries(run, writer, run_name, published)
+        layers = reader.layers(writer, run_name, published)
+        if sum(layer.cells for layer, _ in layers) > _MOST_CELLS:
+            return parts
+        summary = list(parts)
         with self._lock:
             if key not in self._summaries:
                 self._summaries[key] = summary
-                self._cells += len(summary) if summary is not None else 0
+                self._cells += sum(map(len, summary))
             # The newest stays, however large: it will be asked for again.
             while len(self._summaries) > 1 and (
                 self._cells > _KNOWN_CELLS or len(self._summaries) > _KNOWN_SUMMARIES
             ):
                 _, oldest = self._summaries.popitem(last=False)
-                self._cells -= len(oldest) if oldest is not None else 0
+                self._cells -= sum(map(len, oldest))
         return summary
 
     def shrink(self, pages: int) -> bool:

@@ -26,6 +26,16 @@ from runlore.store.embedded.metrics_blob import (
     unseal,
 )
 from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.embedded.metrics_layers import TABLE as SUMMARY_TABLE
+from runlore.store.embedded.metrics_layers import UPGRADE as UPGRADE_SUMMARY
+from runlore.store.embedded.metrics_layers import (
+    Layer,
+    NewLayer,
+    a_layer,
+    forget_layers,
+    worth_taking,
+    write_layer,
+)
 from runlore.store.embedded.metrics_levels import TABLES as TOWER_TABLES
 from runlore.store.embedded.metrics_levels import (
     Raiser,
@@ -42,9 +52,9 @@ from runlore.store.embedded.metrics_log import (
     transaction,
 )
 from runlore.store.embedded.metrics_programs import Progress
-from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader
+from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader, counted
 from runlore.store.embedded.metrics_sizes import Sizes
-from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_summary import Summary, merged
 from runlore.store.embedded.presence import Presence
 
 _logger = logging.getLogger(__name__)
@@ -59,12 +69,10 @@ CREATE TABLE block (
     frames BLOB, raised INTEGER
 ) STRICT;
 CREATE TABLE segment (id INTEGER PRIMARY KEY, body BLOB) STRICT;
-CREATE TABLE summary (
-    writer INTEGER, born INTEGER, run INTEGER, body BLOB, PRIMARY KEY (writer, born)
-) STRICT;
 CREATE TABLE applied (writer INTEGER PRIMARY KEY, run INTEGER, progress TEXT) STRICT;
 CREATE INDEX block_dead ON block (dead) WHERE dead NOT NULL;
 """
+_MORE_TABLES = TOWER_TABLES + SUMMARY_TABLE
 _INDICES = """
 CREATE INDEX block_span ON block (run, last_step, first_step);
 CREATE INDEX block_loose ON block (run, writer, columns) WHERE raised IS NOT 1;
@@ -75,8 +83,9 @@ _UPGRADE_1 = (
     "ALTER TABLE columns ADD COLUMN digest INTEGER; DROP INDEX columns_run;"
     + _INDICES
     + TOWER_TABLES
+    + UPGRADE_SUMMARY
 )
-_UPGRADES = {1: _UPGRADE_1, 2: ""}
+_UPGRADES = {1: _UPGRADE_1, 2: UPGRADE_SUMMARY}
 _SEGMENT_VALUES = 8192
 _RAISE_VALUES = 2**22
 _SMALL_TEXT_BYTES = 1024 * 1024
@@ -108,6 +117,19 @@ class Packing(NamedTuple):
     blocks: Sequence[Block]
 
 
+class _Ready(NamedTuple):
+    """What a pack writes of one writer: blocks, one for each set of columns, and a layer.
+
+    Attributes:
+        layers: those that count until then.
+    """
+
+    packing: Packing
+    blocks: Sequence[Block]
+    layers: Sequence[Layer]
+    layer: NewLayer
+
+
 class History:
     """Writes one history file and lends out readers of it.
 
@@ -118,7 +140,7 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._sizes = sizes
-        self._db = open_database(path, _TABLES + _INDICES + TOWER_TABLES, _UPGRADES)
+        self._db = open_database(path, _TABLES + _INDICES + _MORE_TABLES, _UPGRADES)
         self._told: set[str] = set()
         self._own = HistoryReader(path, self._told)
         self._sets: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[int, Columns]] = {}
@@ -170,18 +192,18 @@ class History:
         number = self.published + 1
         damaged: dict[int, DamageError] = {}
         with self._reading():
-            ready: list[tuple[Packing, Summary]] = []
+            ready: list[_Ready] = []
             for packing in packings:
                 try:
-                    ready.append((packing, self._summary(packing)))
+                    ready.append(self._ready(packing, number))
                 except DamageError as error:
                     damaged[packing.writer] = error
             with self._writing():
                 for block in self._dead:
                     self._remove(block)
                 dead: list[int] = []
-                for packing, summary in ready:
-                    dead += self._pack(packing, summary, number)
+                for one in ready:
+                    dead += self._pack(one, number)
         self._dead = dead
         return number, damaged
 
@@ -279,21 +301,36 @@ class History:
         self._db.execute("DELETE FROM block WHERE id = ?", (block,))
         return int(freed) + int(frames)
 
-    def _summary(self, packing: Packing) -> Summary:
-        known = self._own.summary(packing.run, packing.writer, packing.run_name, self.published)
-        return known or Summary()
-
-    def _pack(self, packing: Packing, summary: Summary, number: int) -> list[int]:
-        """Write one writer's blocks; return the small old ones that they replace."""
-        writer = packing.writer
+    def _ready(self, packing: Packing, number: int) -> "_Ready":
+        """Join the blocks of a writer, and make the layer of its summary that is theirs."""
         by_columns: dict[tuple[tuple[str, str], ...], list[Block]] = {}
         for block in packing.blocks:
             by_columns.setdefault(block.columns.cells, []).append(block)
+        blocks = [joined(parts[0].columns, parts) for parts in by_columns.values()]
+        summary = Summary()
+        for block in blocks:
+            summary.fold(block)
+        of_writer = (packing.writer, packing.run_name, self.published)
+        known = self._own.layers(*of_writer)
+        layers = [layer for layer, _ in known]
+        taken = worth_taking(layers, len(summary))
+        since = taken[-1].since if taken else number
+        try:
+            old = [parts for _, parts in known[: len(taken)]]
+            layer = a_layer(merged([*old, summary.parts()]), since)
+        except DamageError as error:
+            self._own.tell(error)
+            whole = counted(self._own, packing.run, *of_writer)
+            whole.merge(summary)
+            layer = a_layer(whole.parts(), 0)
+        return _Ready(packing, blocks, layers, layer)
+
+    def _pack(self, ready: "_Ready", number: int) -> list[int]:
+        """Write one writer's blocks; return the small old ones that they replace."""
+        packing = ready.packing
         dead = []
-        for parts in by_columns.values():
-            set_id, columns = self._set(packing.run, parts[0].columns)
-            whole = joined(columns, parts)
-            summary.fold(whole)
+        for whole in ready.blocks:
+            set_id, columns = self._set(packing.run, whole.columns)
             old = self._own.growing_block(packing.run, packing.writer, set_id)
             # What is joined is written again; of long texts that is not worth it.
             if (
@@ -315,19 +352,12 @@ class History:
         self._db.executemany(
             "UPDATE block SET dead = ? WHERE id = ?", [(number, block) for block in dead]
         )
-        # The summary before this one stays until the next pack: readers may still count it.
-        self._db.execute(
-            "DELETE FROM summary WHERE writer = ?1 AND born < "
-            "(SELECT max(born) FROM summary WHERE writer = ?1)",
-            (writer,),
-        )
-        self._db.execute(
-            "INSERT INTO summary VALUES (?, ?, ?, ?)",
-            (writer, number, packing.run, summary.encode()),
-        )
+        # The layers before this one stay until the next pack: readers may still count them.
+        forget_layers(self._db, packing.writer, ready.layers)
+        write_layer(self._db, packing.writer, packing.run, number, ready.layer)
         self._db.execute(
             "INSERT OR REPLACE INTO applied VALUES (?, ?, ?)",
-            (writer, packing.run, encode_progress(packing.progress)),
+            (packing.writer, packing.run, encode_progress(packing.progress)),
         )
         return dead
 

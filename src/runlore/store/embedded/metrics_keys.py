@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import TypeAlias
 
-from runlore.core.metric import Kind
 from runlore.core.run import RunRef
 from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import unseal
@@ -15,16 +15,54 @@ from runlore.store.embedded.metrics_findings import agreeing
 from runlore.store.embedded.metrics_histories import Histories
 from runlore.store.embedded.metrics_log import ALIVE, translated
 from runlore.store.embedded.metrics_reader import HistoryReader
+from runlore.store.embedded.metrics_summary import CellName
 from runlore.store.embedded.metrics_tail import Memory, Run
 
-_Cells: TypeAlias = tuple[tuple[str, Kind], ...]
+_Cells: TypeAlias = tuple[CellName, ...]
+
+
+class FirstKeys:
+    """Picks the first keys by name behind one; it remembers about twice as many names."""
+
+    def __init__(self, after: str | None, limit: int | None) -> None:
+        self._after = after
+        self._limit = limit
+        self._names: set[str] = set()
+        self._greatest: str | None = None
+
+    def of(self, cells: Iterable[CellName]) -> _Cells:
+        """Leave out keys that are not among the first of those seen; some stay for now."""
+        if self._limit is None and self._after is None:
+            return tuple(cells)
+        least, most = self._after, self._greatest
+        kept = tuple(
+            cell
+            for cell in cells
+            if (least is None or cell[0] > least) and (most is None or cell[0] <= most)
+        )
+        if self._limit is not None:
+            self._names.update(key for key, _ in kept)
+            if len(self._names) > 2 * self._limit:
+                self._settle(self._limit)
+        return kept
+
+    def only(self, counts: Mapping[CellName, int]) -> Mapping[CellName, int]:
+        """Leave out what stayed for then."""
+        if self._limit is None:
+            return counts
+        self._settle(self._limit)
+        return {cell: count for cell, count in counts.items() if cell[0] in self._names}
+
+    def _settle(self, limit: int) -> None:
+        self._names = set(nsmallest(limit, self._names))
+        self._greatest = max(self._names, default=None)
 
 
 def count_keys(
-    memory: Memory, histories: Histories, runs: Collection[RunRef]
-) -> Mapping[tuple[str, Kind], int]:
+    memory: Memory, histories: Histories, runs: Collection[RunRef], first: FirstKeys
+) -> Mapping[CellName, int]:
     """Count the runs that have each key and kind; those that are not there have none."""
-    found = _Found()
+    found = _Found(first)
     by_project: dict[int, dict[int, Run]] = {}
     with memory.changed:
         memory.check_open()
@@ -49,11 +87,12 @@ def count_keys(
 class _Found:
     """The sets of columns of each run; most runs of a project have the same few."""
 
+    first: FirstKeys
     sets: dict[_Cells, int] = field(default_factory=dict)
     of_run: dict[int, set[int]] = field(default_factory=dict)
 
     def number(self, cells: _Cells) -> int:
-        return self.sets.setdefault(cells, len(self.sets))
+        return self.sets.setdefault(self.first.of(cells), len(self.sets))
 
     def add(self, run: int, number: int) -> None:
         if run in self.of_run:
@@ -61,9 +100,9 @@ class _Found:
         else:
             self.of_run[run] = {number}
 
-    def counts(self) -> Counter[tuple[str, Kind]]:
+    def counts(self) -> Counter[CellName]:
         sets = list(self.sets)
-        counts: Counter[tuple[str, Kind]] = Counter()
+        counts: Counter[CellName] = Counter()
         for numbers, runs in Counter(map(frozenset, self.of_run.values())).items():
             for cell in set().union(*(sets[number] for number in numbers)):
                 counts[cell] += runs
@@ -110,7 +149,6 @@ def _count_packed(
 def _count_summaries(reader: HistoryReader, published: int, run: Run, found: _Found) -> None:
     """Count the keys of a run of which a set of columns is damaged."""
     for writer in list(run.writers.values()):
-        summary = reader.summary(run.id, writer.id, str(run.ref), published)
-        if summary is not None:
+        for summary in reader.summaries(run.id, writer.id, str(run.ref), published):
             cells = tuple((cell.key, cell.kind) for cell in summary.cells())
             found.add(run.id, found.number(cells))

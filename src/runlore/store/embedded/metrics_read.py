@@ -1,7 +1,10 @@
 """Answers from one snapshot of a run: packed blocks and the unpacked tail, superseded or not."""
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import zip_longest
+from heapq import merge
+from itertools import groupby, zip_longest
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,9 +13,19 @@ from runlore.errors import DamageError
 from runlore.store.embedded.metrics_blob import Ints
 from runlore.store.embedded.metrics_parts import Part, share_of_window
 from runlore.store.embedded.metrics_series import SeriesAnswers
-from runlore.store.embedded.metrics_summary import Cell
-from runlore.store.embedded.metrics_view import NEVER, Snapshot
+from runlore.store.embedded.metrics_summary import Cell, CellName
+from runlore.store.embedded.metrics_view import NEVER, Snapshot, WriterView
 from runlore.store.metrics import HistoryRow, KeySummary
+
+_key_of = itemgetter(0)
+
+
+class _Found(NamedTuple):
+    """What one writer has of a key and kind, and whether some of it may be superseded."""
+
+    writer: int
+    cell: Cell
+    is_partial: bool
 
 
 class RunAnswers:
@@ -22,29 +35,54 @@ class RunAnswers:
         self._snapshot = snapshot
         self._series = SeriesAnswers(snapshot)
 
-    def summaries(self) -> list[KeySummary]:
-        """Summarise every key and kind; only what is partly superseded is counted again."""
-        cells: dict[tuple[str, Kind], list[tuple[int, Cell]]] = {}
-        again: set[str] = set()
-        for writer in self._snapshot.writers.values():
-            steps = (step for step, _ in self._snapshot.rewinds(writer.id))
-            least = min(steps, default=NEVER)
-            is_whole = self._snapshot.is_whole(writer.id)
-            for cell in self._snapshot.summary(writer).cells():
+    def summaries(self) -> Iterator[tuple[str, list[KeySummary]]]:
+        """Yield keys by name, each with a summary of every kind.
+
+        Only what is partly superseded is counted again.
+        """
+        known = self._snapshot.writers
+        if len(known) == 1 and all(map(self._snapshot.is_whole, known)):
+            # Nearly always: a list of runs asks for the keys of a thousand of them.
+            parts = (part for one in known.values() for part in self._snapshot.summaries(one))
+            cells = (cell for part in parts for cell in part.cells())
+            for key, of_key in groupby(cells, key=_key_of):
+                yield key, [_summary_of(cell) for cell in of_key]
+            return
+        writers = [self._cells_of(writer) for writer in known.values()]
+        ordered = writers[0] if len(writers) == 1 else merge(*writers, key=_name_of)
+        for key, of_writers in groupby(ordered, key=lambda one: one.cell.key):
+            kinds: dict[Kind, list[_Found]] = {}
+            for found in of_writers:
+                kinds.setdefault(found.cell.kind, []).append(found)
+            is_partial = any(one.is_partial for some in kinds.values() for one in some)
+            shown = [
+                self._count(key, kind) if is_partial else self._merge(of_kind)
+                for kind, of_kind in kinds.items()
+            ]
+            yield key, [one for one in shown if one is not None]
+
+    def last_step(self) -> int | None:
+        """Return the greatest step; keys are gone through only where something is superseded."""
+        writers = self._snapshot.writers
+        if all(self._snapshot.is_whole(writer) for writer in writers):
+            return max((part.last_step for part in self._snapshot.all_parts), default=None)
+        steps = (one.last_step for _, kinds in self.summaries() for one in kinds)
+        return max(steps, default=None)
+
+    def _cells_of(self, writer: WriterView) -> "Iterator[_Found]":
+        """Yield what a writer has of each key and kind, unless all of it is superseded."""
+        steps = (step for step, _ in self._snapshot.rewinds(writer.id))
+        least = min(steps, default=NEVER)
+        is_whole = self._snapshot.is_whole(writer.id)
+        for summary in self._snapshot.summaries(writer):
+            for cell in summary.cells():
+                is_partial = False
                 if not is_whole:
                     limit = self._snapshot.limit(writer.id, cell.key)
                     if cell.first_step >= limit:
                         continue
-                    if cell.last_step > least or cell.last_step >= limit:
-                        again.add(cell.key)
-                cells.setdefault((cell.key, cell.kind), []).append((writer.id, cell))
-        found = []
-        for (key, kind), of_writers in sorted(cells.items()):
-            if key not in again:
-                found.append(self._merge(of_writers))
-            elif (counted := self._count(key, kind)) is not None:
-                found.append(counted)
-        return found
+                    is_partial = cell.last_step > least or cell.last_step >= limit
+                yield _Found(writer.id, cell, is_partial)
 
     def rows(
         self, keys: Sequence[str] | None, start: int | None, stop: int | None
@@ -73,17 +111,17 @@ class RunAnswers:
             open_parts = [part for part in open_parts if part.last_step >= end]
             begin, gathered = end, 0.0
 
-    def _merge(self, of_writers: Sequence[tuple[int, Cell]]) -> KeySummary:
+    def _merge(self, of_writers: "Sequence[_Found]") -> KeySummary:
         """Put together the summaries of writers of which nothing is superseded."""
         if len(of_writers) == 1:
-            # Nearly always: a list of runs asks for the keys of a thousand of them.
-            return _summary_of(of_writers[0][1])
-        _, last = max(of_writers, key=lambda one: (one[1].last_step, self._snapshot.ranks[one[0]]))
+            return _summary_of(of_writers[0].cell)
+        ranks = self._snapshot.ranks
+        last = max(of_writers, key=lambda one: (one.cell.last_step, ranks[one.writer])).cell
         return _summary_of(
             last._replace(
-                points=sum(cell.points for _, cell in of_writers),
-                minimum=min(cell.minimum for _, cell in of_writers),
-                maximum=max(cell.maximum for _, cell in of_writers),
+                points=sum(one.cell.points for one in of_writers),
+                minimum=min(one.cell.minimum for one in of_writers),
+                maximum=max(one.cell.maximum for one in of_writers),
             )
         )
 
@@ -206,6 +244,10 @@ class RunAnswers:
             kept = [number for number in range(len(keys)) if number not in missing_here]
             found.append(([keys[number] for number in kept], [row[number] for number in kept]))
         return found
+
+
+def _name_of(found: _Found) -> CellName:
+    return found.cell.key, found.cell.kind
 
 
 def _summary_of(cell: Cell) -> KeySummary:

@@ -25,9 +25,10 @@ from runlore.store.embedded.metrics_blob import (
 )
 from runlore.store.embedded.metrics_buckets import Buckets
 from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.embedded.metrics_layers import Layer, layers_of, parts_of
 from runlore.store.embedded.metrics_levels import Leaf, Tower, leaves_of, read_leaf, towers_of
 from runlore.store.embedded.metrics_log import translated
-from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_summary import CellName, Summary, merged
 
 SEGMENT_BITS = 20
 """A segment's id is its block's id shifted by this, plus its number: first numbers, then texts."""
@@ -280,26 +281,31 @@ class HistoryReader:
             ],
         )
 
-    def summary(self, run: int, writer: int, run_name: str, published: int) -> Summary | None:
-        """Return the summary of what is packed of a writer up to the given pack.
+    def layers(
+        self, writer: int, run_name: str, published: int
+    ) -> list[tuple[Layer, Iterator[Summary]]]:
+        """Return the layers of a writer's summary as of the given pack, with their parts."""
+        name = self._name(f"summary of writer {writer}", run_name)
+        found = layers_of(self._db, writer, published)
+        return [(layer, parts_of(self._db, writer, layer.born, name)) for layer in found]
+
+    def summaries(self, run: int, writer: int, run_name: str, published: int) -> Iterator[Summary]:
+        """Yield the summary of what is packed of a writer up to the given pack, part by part.
 
         One that is damaged is counted again from the blocks.
         """
-        row = self._db.execute(
-            "SELECT body FROM summary WHERE writer = ? AND born <= ? ORDER BY born DESC LIMIT 1",
-            (writer, published),
-        ).fetchone()
-        if row is None:
-            return None
+        done: CellName | None = None
         try:
-            return Summary.decode(row[0], self._name(f"summary of writer {writer}", run_name))
+            for part in merged([parts for _, parts in self.layers(writer, run_name, published)]):
+                yield part
+                done = part.greatest
+            return
         except DamageError as error:
             self.tell(error)
-        counted = Summary()
-        for block in self.blocks(run, published):
-            if block.writer == writer:
-                counted.fold(self.block(block, self.columns(block.columns, run_name), run_name))
-        return counted
+        for part in counted(self, run, writer, run_name, published).parts():
+            behind = part if done is None else part.split(done)[1]
+            if behind is not None:
+                yield behind
 
     def tell(self, damage: DamageError) -> None:
         """Name in a warning, once, what is damaged and can be done without."""
@@ -327,6 +333,18 @@ class HistoryReader:
 
     def _name(self, what: str, run_name: str) -> str:
         return f"{what} of run {run_name} in {str(self.path)!r}"
+
+
+def counted(
+    reader: HistoryReader, run: int, writer: int, run_name: str, published: int
+) -> Summary:
+    """Count the summary of what is packed of a writer from its blocks."""
+    found = Summary()
+    for block in reader.blocks(run, published):
+        if block.writer == writer:
+            columns = reader.columns(block.columns, run_name)
+            found.fold(reader.block(block, columns, run_name))
+    return found
 
 
 def _segments(count: int, per_segment: int) -> int:

@@ -17,6 +17,7 @@ from runlore.store.embedded.metrics_check_log import LogState
 from runlore.store.embedded.metrics_decode import Block, Columns
 from runlore.store.embedded.metrics_findings import BROKEN, Findings
 from runlore.store.embedded.metrics_history import joined, taken
+from runlore.store.embedded.metrics_layers import LAYERS_SINCE, a_layer, write_layer
 from runlore.store.embedded.metrics_levels import delete_tower
 from runlore.store.embedded.metrics_log import transaction
 from runlore.store.embedded.metrics_reader import SEGMENT_BITS, HistoryReader
@@ -151,10 +152,14 @@ class _HistoryRepair:
             if known is None:
                 continue
             self._db.execute("DELETE FROM summary WHERE writer = ?", (writer,))
-            self._db.execute(
-                "INSERT INTO summary VALUES (?, ?, ?, ?)",
-                (writer, born, known.run, summary.encode()),
-            )
+            if self._state.version >= LAYERS_SINCE:
+                layer = a_layer(summary.parts(), 0)
+                write_layer(self._db, writer, known.run, born, layer)
+            else:
+                self._db.execute(
+                    "INSERT INTO summary VALUES (?, ?, ?, ?)",
+                    (writer, born, known.run, summary.encode()),
+                )
 
     def orphans(self) -> None:
         """Remove chunks and leaves that belong to nothing."""

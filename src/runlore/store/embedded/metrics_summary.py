@@ -2,8 +2,9 @@
 
 import json
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from runlore.store.embedded.metrics_decode import Block, Columns
 
 _HEAD = struct.Struct("<II")
 _INTS, _FLOATS = 4, 3
+_PART_CELLS = 8192
+
+CellName: TypeAlias = tuple[str, Kind]
 
 
 class Cell(NamedTuple):
@@ -32,7 +36,7 @@ class Summary:
     """Count, first and last step, last value, extremes of every key and kind of one writer."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, Kind], int] = {}
+        self._places: dict[CellName, int] = {}
         self._of_columns: dict[Columns, Ints] = {}
         self._texts: dict[int, str] = {}
         # Rows: count, first step, last step, offset of the last; then last, least, greatest.
@@ -98,11 +102,60 @@ class Summary:
             firsts[key] = min(firsts.get(key, steps[place]), steps[place])
         return firsts
 
-    def copy(self) -> "Summary":
-        """Return one that can be folded into without changing this."""
+    def merge(self, other: "Summary") -> None:
+        """Add the points of another summary of the same writer."""
+        at = self._places_of(other._places)
+        known = len(other._places)
+        counts, firsts, last_steps, last_offsets = self._ints
+        more, first, step, offset = other._ints[:, :known]
+        newer = (last_steps[at] < step) | ((last_steps[at] == step) & (last_offsets[at] < offset))
+        newer |= counts[at] == 0
+        firsts[at] = np.where(counts[at] == 0, first, np.minimum(firsts[at], first))
+        counts[at] += more
+        last_steps[at[newer]], last_offsets[at[newer]] = step[newer], offset[newer]
+        lasts, lows, highs = self._floats
+        last, low, high = other._floats[:, :known]
+        lasts[at[newer]] = last[newer]
+        lows[at], highs[at] = np.minimum(lows[at], low), np.maximum(highs[at], high)
+        for place, text in other._texts.items():
+            if newer[place]:
+                self._texts[int(at[place])] = text
+
+    def parts(self) -> Iterator["Summary"]:
+        """Yield it in pieces of bounded size, by key and kind in ascending order."""
+        names = list(self._places)
+        order = sorted(names)
+        if len(names) <= _PART_CELLS and order == names:
+            if names:
+                yield self
+            return
+        for begin in range(0, len(order), _PART_CELLS):
+            yield self._only(order[begin : begin + _PART_CELLS])
+
+    def split(self, until: CellName) -> tuple["Summary", "Summary | None"]:
+        """Return what stands up to a key and kind and what stands behind it, if there is any.
+
+        This one is in ascending order, as a part is.
+        """
+        names = list(self._places)
+        if names[-1] <= until:
+            return self, None
+        at = bisect_right(names, until)
+        return self._only(names[:at]), self._only(names[at:])
+
+    @property
+    def greatest(self) -> CellName:
+        """The last key and kind of a part."""
+        return next(reversed(self._places))
+
+    def _only(self, names: Sequence[CellName]) -> "Summary":
         other = Summary()
-        other._places, other._texts = dict(self._places), dict(self._texts)
-        other._ints, other._floats = self._ints.copy(), self._floats.copy()
+        at = np.array([self._places[name] for name in names], dtype=np.int64)
+        other._places = {name: place for place, name in enumerate(names)}
+        other._ints, other._floats = self._ints[:, at], self._floats[:, at]
+        if self._texts:
+            texts = ((place, self._texts.get(old)) for place, old in enumerate(at.tolist()))
+            other._texts = {place: text for place, text in texts if text is not None}
         return other
 
     def encode(self) -> bytes:
@@ -115,7 +168,7 @@ class Summary:
 
     @classmethod
     def decode(cls, blob: bytes, name: str) -> "Summary":
-        """Decode what `encode` made."""
+        """Decode what `encode` made; the keys stand as they did there."""
         body = unseal(blob, name)
         size, count = _HEAD.unpack_from(body)
         cells, texts = json.loads(body[_HEAD.size : _HEAD.size + size])
@@ -131,12 +184,52 @@ class Summary:
 
     def _place(self, columns: Columns) -> Ints:
         if columns not in self._of_columns:
-            known = self._places
-            at = [known.setdefault(cell, len(known)) for cell in columns.cells]
-            self._of_columns[columns] = np.array(at, dtype=np.int64)
-            if len(known) > self._ints.shape[1]:
-                more = max(len(known) - self._ints.shape[1], len(known) // 2)
-                self._ints = np.hstack([self._ints, np.zeros((_INTS, more), dtype=np.int64)])
-                empty = np.repeat([[0.0], [np.inf], [-np.inf]], more, axis=1)
-                self._floats = np.hstack([self._floats, empty])
+            self._of_columns[columns] = self._places_of(columns.cells)
         return self._of_columns[columns]
+
+    def _places_of(self, cells: Iterable[CellName]) -> Ints:
+        known = self._places
+        at = [known.setdefault(cell, len(known)) for cell in cells]
+        if len(known) > self._ints.shape[1]:
+            more = max(len(known) - self._ints.shape[1], len(known) // 2)
+            self._ints = np.hstack([self._ints, np.zeros((_INTS, more), dtype=np.int64)])
+            empty = np.repeat([[0.0], [np.inf], [-np.inf]], more, axis=1)
+            self._floats = np.hstack([self._floats, empty])
+        return np.array(at, dtype=np.int64)
+
+
+def merged(layers: Sequence[Iterable[Summary]]) -> Iterator[Summary]:
+    """Yield parts of several layers as parts of one, in ascending order, a few in memory at once.
+
+    Each layer holds points of its own, in parts of ascending order; none of them is empty.
+    """
+    if len(layers) == 1:
+        yield from layers[0]
+        return
+    heads = [(part, rest) for rest in map(iter, layers) for part in [next(rest, None)]]
+    waiting = [(part, rest) for part, rest in heads if part is not None]
+    while waiting:
+        until = min(part.greatest for part, _ in waiting)
+        whole = Summary()
+        left: list[tuple[Summary, Iterator[Summary]]] = []
+        for part, rest in waiting:
+            below, behind = part.split(until)
+            if len(below):
+                whole.merge(below)
+            behind = behind if behind is not None else next(rest, None)
+            if behind is not None:
+                left.append((behind, rest))
+        waiting = left
+        yield from whole.parts()
+
+
+def repacked(parts: Iterable[Summary]) -> Iterator[Summary]:
+    """Yield parts of the size that they should have, of a few small or large ones each."""
+    gathered = Summary()
+    for part in parts:
+        gathered.merge(part)
+        if len(gathered) >= 2 * _PART_CELLS:
+            *full, gathered = gathered.parts()
+            yield from full
+    if len(gathered):
+        yield from gathered.parts()

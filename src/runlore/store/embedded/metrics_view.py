@@ -21,7 +21,7 @@ from runlore.store.embedded.metrics_programs import (
     seen_by_fork,
 )
 from runlore.store.embedded.metrics_reader import BlockRow, HistoryReader
-from runlore.store.embedded.metrics_summary import Summary
+from runlore.store.embedded.metrics_summary import Summary, merged
 from runlore.store.embedded.metrics_tail import ProgressSource
 
 NEVER = 2**62
@@ -57,7 +57,7 @@ class RunView:
     rewinds: Sequence[Rewind]
     published: int
     reader: HistoryReader | None
-    summaries: Callable[[HistoryReader, int, int, str, int], Summary | None]
+    summaries: Callable[[HistoryReader, int, int, str, int], Iterable[Summary]]
     parents: Sequence["ParentView"] = ()
 
     @property
@@ -125,7 +125,7 @@ class Snapshot:
             for program in line.programs
             for writer in program.writers
         }
-        self._summaries: dict[int, Summary] = {}
+        self._of_tails: dict[int, Summary] = {}
         self._first_steps: dict[Program[WriterView] | Line, dict[str, int]] = {}
         self._packed: dict[int, PackedPart] = {}
         self._tails: dict[Line, list[Part]] = {}
@@ -156,7 +156,8 @@ class Snapshot:
             (cell.key, cell.kind)
             for line in self.lines
             for writer in line.writers
-            for cell in self.summary(writer).cells()
+            for summary in self.summaries(writer)
+            for cell in summary.cells()
             if cell.first_step < line.end
         }
 
@@ -189,18 +190,21 @@ class Snapshot:
         rows = self.view.reader.raised_blocks(tower, low, high)
         return self._parts(self._line(tower.key.writer), rows)
 
-    def summary(self, writer: WriterView) -> Summary:
-        if writer.id not in self._summaries:
-            line = self._line(writer.id)
-            view = line.view
-            packed = None
-            if view.reader is not None:
-                packed = view.summaries(view.reader, view.id, writer.id, line.name, view.published)
-            summary = packed.copy() if packed is not None else Summary()
+    def summaries(self, writer: WriterView) -> Iterator[Summary]:
+        """Yield the parts of a writer's summary in ascending order; nobody may change them."""
+        if writer.id not in self._of_tails:
+            self._of_tails[writer.id] = tail = Summary()
             for blocks in _alike(writer):
-                summary.fold(joined(blocks[0].columns, blocks))
-            self._summaries[writer.id] = summary
-        return self._summaries[writer.id]
+                tail.fold(joined(blocks[0].columns, blocks))
+        layers: list[Iterable[Summary]] = []
+        line = self._line(writer.id)
+        view = line.view
+        if view.reader is not None:
+            name = line.name
+            layers.append(view.summaries(view.reader, view.id, writer.id, name, view.published))
+        if len(self._of_tails[writer.id]):
+            layers.append(self._of_tails[writer.id].parts())
+        return merged(layers)
 
     def _line(self, writer: int) -> Line:
         return self._ancestors.get(writer, self._own)
@@ -246,8 +250,9 @@ class Snapshot:
         if of not in self._first_steps:
             least = self._first_steps[of] = {}
             for writer in of.writers:
-                for key, step in self.summary(writer).first_steps().items():
-                    least[key] = min(least.get(key, step), step)
+                for summary in self.summaries(writer):
+                    for key, step in summary.first_steps().items():
+                        least[key] = min(least.get(key, step), step)
         return self._first_steps[of]
 
     def live(self, part: Part, key: str, low: int, high: int) -> Ints | None:

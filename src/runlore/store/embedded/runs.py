@@ -18,7 +18,7 @@ from runlore.core.run import RUN_STATES, RunRef, RunState
 from runlore.errors import DeletedError, NotFoundError, UnavailableError
 from runlore.store.embedded import runs_index
 from runlore.store.embedded.presence import Presence
-from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting
+from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting, is_same
 from runlore.store.embedded.runs_migration import opened
 from runlore.store.embedded.runs_patterns import PATTERNS, Patterns
 from runlore.store.embedded.runs_query import RunQuery, group_of, index_name, ordered, place_of
@@ -100,12 +100,13 @@ class EmbeddedRunStore:
                     record = _insert(connection, record)
                     projects_of[ref[:2]] = _project_id(connection, *ref[:2])
                 project = projects_of[ref[:2]]
-                if found is not None and record != found:
+                is_changed = found is None or _is_changed(found, record)
+                if found is not None and is_changed:
                     written.append((project, record))
-                    if record.summary != found.summary:
+                    if not is_same(record.summary, found.summary):
                         before = _noted(connection, project, [record.number])
                         summary = before.get(record.number, _NOTHING).values
-                if record != found:
+                if is_changed:
                     indexed.setdefault(project, []).extend(changed_by(found, record, summary))
                 changed[ref] = record
             _write(connection, written)
@@ -529,8 +530,9 @@ def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Su
     rows: list[dict[str, object]] = []
     for number, record in records.items():
         after = summaries[record.ref](record)
-        if after is not None and after != before.get(number):
-            known = before.get(number, _NOTHING)
+        known = before.get(number)
+        if after is not None and (known is None or encode_noted(after) != encode_noted(known)):
+            known = known or _NOTHING
             changed += changed_by_noting(record, known.values, after.values)
             rows.append({"project": project, "number": number, **encode_noted(after)})
     if rows:
@@ -540,6 +542,14 @@ def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Su
         )
         connection.execute(sa.insert(noted), rows)
     runs_index.write(connection, project, changed)
+
+
+def _is_changed(found: RunRecord, record: RunRecord) -> bool:
+    return (
+        record != found
+        or not is_same(record.config, found.config)
+        or not is_same(record.summary, found.summary)
+    )
 
 
 def _noted(

@@ -1,5 +1,6 @@
 """The index of the catalog: keeps one narrow row per run and key beside the documents."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from runlore.core.expression import Column
+from runlore.core.json import JsonObject
 from runlore.store.embedded.runs_tables import keys, noted, values
 from runlore.store.run_entries import (
     KINDS,
@@ -34,15 +36,20 @@ class Changed(NamedTuple):
     new: Entry | None
 
 
+def is_same(one: JsonObject, other: JsonObject) -> bool:
+    """Tell whether two documents are the same: false is not 0, though Python finds them equal."""
+    return one is other or (one == other and json.dumps(one) == json.dumps(other))
+
+
 def changed_by(
     found: RunRecord | None, record: RunRecord, summary: Mapping[str, Noted]
 ) -> Iterator[Changed]:
     """Tell what a change of a run changes in its index; `summary` is what stands noted."""
     number = record.number
-    if found is None or found.config != record.config:
+    if found is None or not is_same(found.config, record.config):
         old = {} if found is None else config_entries(found)
         yield from _differences(number, "config", old, config_entries(record))
-    if found is None or found.summary != record.summary:
+    if found is None or not is_same(found.summary, record.summary):
         old = {} if found is None else summary_entries(found, summary)
         yield from _differences(number, "summary", old, summary_entries(record, summary))
     if found is None or found.tags != record.tags:
