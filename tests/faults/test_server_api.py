@@ -589,30 +589,3 @@ def _peak_bytes(pid: int) -> int:
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no peak of memory in /proc")
-
-
-def test_a_run_tells_its_own_keys_whatever_its_project_has(
-    server: ServerProcess, project: str
-) -> None:
-    for name in ("one", "two"):
-        builder = SpoolBuilder(RunRef("local", project, name), "w")
-        builder.log({f"{name}/{number}": 1.0 for number in range(3)}, step=0)
-        builder.log({f"{name}/0": "text"}, step=1)
-        server.send_spool(builder)
-
-    own = f"{BASE}/{project}/runs/two/keys"
-    assert server.get(own).json == {
-        "keys": [
-            {"key": "two/0", "kind": "number"},
-            {"key": "two/0", "kind": "string"},
-            {"key": "two/1", "kind": "number"},
-            {"key": "two/2", "kind": "number"},
-        ],
-        "more": False,
-    }
-    first = server.get(f"{own}?limit=1").json
-    assert (first["keys"], first["more"]) == (
-        [{"key": "two/0", "kind": "number"}, {"key": "two/0", "kind": "string"}],
-        True,
-    )
-    assert server.get(f"{BASE}/{project}/runs/none/keys").status == 404
