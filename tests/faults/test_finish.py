@@ -68,6 +68,19 @@ def test_finish_waits_for_a_server_that_is_busy_or_failing(
     assert "100 of 100 points delivered" in err
 
 
+def test_the_words_of_a_server_without_room_are_in_the_last_lines_and_in_sync(
+    busy_world: World, server: SpoolServer
+) -> None:
+    says(server, 503, {})
+    server.body = b'{"detail": "database or disk is full"}'
+    program = busy_world.start(PROGRAM.format(run="full", seconds=1))
+    _, err = program.communicate(timeout=60)
+    assert f"runlore: {server.url} is busy (503): database or disk is full; the rest is in" in err
+    done = busy_world.sync()
+    assert done.returncode == 3
+    assert f"    {server.url} is busy (503): database or disk is full\n" in done.stdout
+
+
 def test_ctrl_c_while_finish_waits_says_who_goes_on_and_all_arrives(
     busy_world: World, server: SpoolServer
 ) -> None:
@@ -83,6 +96,29 @@ def test_ctrl_c_while_finish_waits_says_who_goes_on_and_all_arrives(
     server.manner = "well"
     busy_world.settle()
     assert sum(map(len, map(server.rows, writers(server)))) == 100
+
+
+def test_ctrl_c_while_one_of_several_runs_ends_ends_them_all_and_all_arrives(
+    busy_world: World, server: SpoolServer
+) -> None:
+    says(server, 503, {"Retry-After": "1"})
+    program = busy_world.start(
+        "import runlore\nruns = [runlore.init(id=name, reinit='create_new', settings="
+        "{'finish_timeout': 3600}) for name in ('one', 'two', 'three')]\n"
+        "for run in runs:\n    run.log({'loss': 1})\n"
+    )
+    until(lambda: is_on_disk(busy_world, spool.FINISH), shown=busy_world.shown)
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert err.count("0 of 1 points delivered, interrupted while it waited\n") == 3
+    server.manner = "well"
+    busy_world.settle()
+    kinds = [
+        [frame.kind for frame in spool.whole_frames(path.read_bytes(), offset=0)][-1]
+        for path in busy_world.home.rglob("*.rlspool")
+    ]
+    assert kinds == [spool.FINISH] * 3
+    assert sum(map(len, map(server.rows, writers(server)))) == 3
 
 
 def test_what_is_delivered_is_not_called_0_where_no_file_may_be_opened(

@@ -7,18 +7,19 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from runlore.sdk.api import Api
-from runlore.sdk.staging import cut
+from runlore.sdk.staging import cut, read_object
 from runlore.testing.processes import until
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
 from runlore.testing.staged_writer import StagedWriter, a_tree
 from runlore.wire import spool
+from tests.unit.sdk.test_leftover import STREAM, Machine, edge
 
 OFFLINE = """
 import runlore
@@ -271,6 +272,61 @@ def an_orphan(staging: Path, home: Path, *, url: str) -> StagedWriter:
     return writer
 
 
+KILLED_WITH_ITS_SENDER = """
+import glob, os, runlore, signal
+run = runlore.init(id="{run}", resume="allow")
+print(run.step, flush=True)
+run.log({{"by": {by}}})
+assert run.flush(20)
+(lock,) = glob.glob(os.environ["RUNLORE_STAGING"] + "/*/%d-*/lock" % os.getpid())
+with open(lock) as file:
+    os.kill(int(file.read()), signal.SIGKILL)
+for _ in range({rows} - 1):
+    run.log({{"by": {by}}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_with_sender(world: World, run: str, *, rows: int, by: int) -> int:
+    """Run a program until it and its sender are killed at once; return its first step."""
+    program = world.start(KILLED_WITH_ITS_SENDER.format(run=run, rows=rows, by=by))
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == -signal.SIGKILL, err
+    return int(out)
+
+
+def test_a_run_that_finished_elsewhere_stays_so_when_the_rest_of_its_beginning_arrives(
+    world: World, real_server: ServerProcess, tmp_path: Path
+) -> None:
+    kill_with_sender(world, "moved", rows=100, by=1)
+    other = World(real_server.url, tmp_path / "other")
+    try:
+        other.run(
+            "import runlore\nrun = runlore.init(id='moved', resume='allow')\n"
+            "for step in range(200):\n    run.log({'by': 2}, step=step)\nrun.finish()\n"
+        )
+        other.settle()
+    finally:
+        other.close()
+    assert world.sync().returncode == 0
+    found = real_server.get("/api/v1/projects/local/faults/runs/moved").json
+    assert (found["state"], found["exit_code"]) == ("finished", 0)
+    assert [row["by"] for row in world.history("moved", "by")] == [2] * 200
+
+
+def test_a_run_goes_on_behind_what_only_staging_has_of_it(
+    world: World, real_server: ServerProcess
+) -> None:
+    first = kill_with_sender(world, "again", rows=1000, by=1)
+    second = kill_with_sender(world, "again", rows=1000, by=2)
+    world.run("import runlore\nrun = runlore.init(id='again')\nrun.log({'by': 3})\nrun.finish()")
+    assert (first, second) == (0, 1000)
+    assert world.sync().returncode == 0
+    rows = world.history("again", "by")
+    assert [row["step"] for row in rows] == list(range(2001))
+    assert [row["by"] for row in rows] == [1] * 1000 + [2] * 1000 + [3]
+
+
 def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) -> None:
     orphan = an_orphan(tmp_path / "staging", tmp_path, url="http://127.0.0.1:9")
     with ServerProcess(tmp_path) as server:
@@ -283,6 +339,21 @@ def test_a_server_counts_and_delivers_what_only_waits_in_memory(tmp_path: Path) 
     with ServerProcess(tmp_path) as server:
         out, _ = server.stop()
     assert "on this machine and will be delivered" not in out
+
+
+def test_a_server_says_what_a_restart_lost_of_what_it_delivers(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for folder in (tmp_path / "staging", machine.folder.parent, machine.folder):
+        folder.mkdir(mode=0o700)
+    machine.settled(STREAM[: edge(0.3)])
+    machine.left(1, edge(0.6), len(STREAM))
+    with ServerProcess(tmp_path) as server:
+        run = "/api/v1/projects/local/digits/runs/r1"
+        until(lambda: server.get(run).status == 200)
+        _, err = server.stop()
+    assert err.startswith("runlore: ")
+    assert "bytes of run local/digits/r1 were in memory alone when this machine stopped" in err
+    assert len(err.splitlines()) == 1
 
 
 def begin_at(world: World, server: ServerProcess, run: str) -> str:
@@ -452,16 +523,61 @@ def test_what_a_server_lost_of_a_delivered_spool_is_sent_again(tmp_path: Path) -
             world.close()
 
 
-def test_what_is_wrong_here_ends_sync_with_exit_code_1(
+def opened_by(pid: int) -> list[str]:
+    found = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(one))
+    return found
+
+
+def test_another_delivery_is_waited_for_and_one_that_lasts_ends_sync_with_exit_code_3(
     world: World, real_server: ServerProcess
 ) -> None:
     path = an_offline_spool(world, "held")
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = world.sync()
-    assert done.returncode == 1
-    assert "another sync is at work on it" in done.stdout
-    assert world.sync().returncode == 0
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == (
+        f"runlore: 1 run for {real_server.url}\n"
+        "  local/faults/held  nothing delivered\n"
+        "    another sync, or the server itself, delivers it at this moment\n"
+        "runlore: 1 of 1 run not delivered whole; what is missing waits for the next "
+        "'runlore sync'\n"
+    )
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = world.start_sync()
+        until(lambda: str(path) in opened_by(process.pid))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "local/faults/held  100 points · " in out
+
+
+def test_an_absent_server_is_said_of_a_run_of_which_it_had_all_that_is_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path / "server") as server:
+        world = World(server.url, tmp_path / "home")
+        try:
+            process = world.start(
+                "import runlore\nrun = runlore.init(id='live')\nrun.log({'loss': 1})\n"
+                "assert run.flush(20)\nprint('flushed', flush=True)\ninput()\n"
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            until(lambda: [read_object(str(path)) for path in world.home.rglob("*.ack")] != [])
+            assert world.sync().returncode == 0
+            server.stop()
+            done = world.sync()
+            assert done.returncode == 3
+            assert (
+                "local/faults/live  1 point · nothing delivered\n    cannot reach " in done.stdout
+            )
+            assert "1 of 1 run not delivered whole" in done.stdout
+        finally:
+            world.close()
 
 
 def test_a_key_that_is_refused_ends_sync_with_exit_code_1(tmp_path: Path) -> None:

@@ -279,8 +279,9 @@ def _announce(
     if key is not None:
         environment["RUNLORE_API_KEY"] = key
     try:
+        # Its data, which nobody reads, goes to stdout; what it has to say, to the server's stderr.
         return subprocess.Popen(
-            [sys.executable, "-m", "runlore", "sync", "--url", url],
+            [sys.executable, "-m", "runlore", "sync", "--json", "--url", url],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -137,7 +137,8 @@ def _one_run(found: Sequence[Delivery]) -> str:
     sent = sum(delivery.sent for delivery in found)
     if all(delivery.is_deleted for delivery in found):
         return "deleted on the server"
-    parts.append(f"{_bytes(sent)} delivered" if sent else "nothing new")
+    nothing = "nothing delivered" if any(delivery.trouble for delivery in found) else "nothing new"
+    parts.append(f"{_bytes(sent)} delivered" if sent else nothing)
     return " · ".join(parts)
 
 

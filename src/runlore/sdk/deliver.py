@@ -66,7 +66,8 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
         tail: the byte behind the last whole frame that exists.
     """
     body = _object(answer.body)
-    detail = _text(body.get("detail")) or f"{url} answered {answer.status}"
+    said = _text(body.get("detail"))
+    detail = said or f"{url} answered {answer.status}"
     reached = body.get("next")
     server = _text(body.get("server"))
     if answer.status in (200, 409):
@@ -98,7 +99,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
         )
     if answer.status in (401, 403):
         return Verdict(
-            error=f"{url} refuses the key: {detail}; set RUNLORE_API_KEY",
+            error=f"{url} refuses the key: {detail}" + _key_hint(detail),
             is_trouble=True,
             wait_seconds=REFUSED_SECONDS,
         )
@@ -111,7 +112,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     if answer.status == 429 or answer.status >= 500:
         word = "is busy" if answer.status in (429, 503) else "fails"
         return Verdict(
-            error=f"{url} {word} ({answer.status})",
+            error=f"{url} {word} ({answer.status})" + (f": {said}" if said else ""),
             is_trouble=True,
             is_busy=True,
             wait_seconds=_retry_after(answer.headers.get("retry-after", "")),
@@ -464,6 +465,11 @@ def _text(value: object) -> str | None:
         return None
     # It ends up in a terminal, which obeys control characters.
     return "".join(c if c.isprintable() else " " for c in value[:MAX_SAID])
+
+
+def _key_hint(detail: str) -> str:
+    """Say where a key belongs, unless the server has said so."""
+    return "" if "RUNLORE_API_KEY" in detail else "; set RUNLORE_API_KEY"
 
 
 def _retry_after(text: str) -> float | None:

@@ -1,5 +1,6 @@
 """Config and summary: what a program says about its run, kept as JSON documents."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn, SupportsIndex
 
@@ -8,6 +9,7 @@ from runlore.core.metric import Value
 from runlore.errors import UsageError
 from runlore.sdk.values import VALUE_ERRORS, described, shown
 
+_PATCHING = ("mock.mock", "unittest.mock")
 _MAX_DEPTH = 32
 _MAX_ELEMENTS = 10_000
 _MAX_BITS = 4096
@@ -275,6 +277,12 @@ class Config(Section):
 
     def __delitem__(self, key: str) -> None:
         self.pop(key)
+
+    def clear(self) -> None:  # type: ignore[override]
+        """Set every key to None for `mock.patch.dict`, which then sets those that were before."""
+        if sys._getframe(1).f_globals.get("__name__") not in _PATCHING:
+            self.pop()
+        self.update(dict.fromkeys(self))
 
     def _held(self, value: JsonValue) -> JsonValue:
         def spool() -> None:

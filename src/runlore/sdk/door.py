@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from runlore.errors import UsageError
 from runlore.sdk import start
 from runlore.sdk.documents import Config, Summary
 from runlore.sdk.foreign import missing
 from runlore.sdk.run import Run
+from runlore.sdk.values import described
 
 
 class Door(ModuleType):
@@ -20,6 +22,12 @@ class Door(ModuleType):
         elif name in _DOCUMENTS:
             # Kept as an attribute it would be lost, and hide the config of every run.
             _DOCUMENTS[name]().update(value)
+        elif name == "run":
+            # Kept as an attribute it would hide every run from then on.
+            raise UsageError(
+                f"runlore.run is the current run and cannot be set, got {described(value)}; "
+                "init() begins a run and finish() ends it"
+            )
         else:
             super().__setattr__(name, value)
 

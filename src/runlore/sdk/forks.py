@@ -56,7 +56,7 @@ def fork_point(fork_from: object, *, id: str | None, resume: object) -> Fork | N
 
 
 def check_known(ref: RunRef, fork: Fork, run: JsonObject) -> None:
-    """Raise UsageError if a run that a server knows is not this fork, begun before."""
+    """Raise UsageError if a run that is known, here or on a server, is not this fork."""
     if run.get("fork") != fork._asdict():
         raise UsageError(
             f"run {ref.run_id!r} is already in {ref.owner}/{ref.project}, and is no fork of "

@@ -14,6 +14,7 @@ from runlore.settings import Settings
 from runlore.wire import spool
 
 WAIT_SECONDS = 2.0
+_HEAD_BYTES = 64 * 1024
 _TAIL_BYTES = 256 * 1024
 _STEP = struct.Struct("<q")
 _STEP_AT = 5
@@ -62,14 +63,37 @@ def spool_folder(settings: Settings, ref: RunRef) -> str:
 
 
 def last_local_step(settings: Settings, ref: RunRef) -> int | None:
-    """Return the greatest step near the end of this machine's spools of a run, if any."""
+    """Return the greatest step near the end of what this machine has of a run, if any.
+
+    Beside its spools that is what still lies in staging, where a program that was killed together
+    with its sender leaves it.
+    """
     folder = spool_folder(settings, ref)
-    try:
+    names: list[str] = []
+    with suppress(OSError):
         names = [name for name in os.listdir(folder) if name.endswith(".rlspool")]
-    except OSError:
-        return None
     steps = [_last_step(os.path.join(folder, name)) for name in names]
+    # As in `spool_folder`.
+    with suppress(ImportError, OSError):
+        from runlore.sdk import unsettled
+
+        spooled = [name.removesuffix(".rlspool") for name in names]
+        steps += [_last_staged_step(one) for one in unsettled.streams_of(settings, ref, spooled)]
     return max((step for step in steps if step is not None), default=None)
+
+
+def local_run(settings: Settings, ref: RunRef) -> JsonObject:
+    """Return what this machine's spools say a run was forked off; empty without spools."""
+    run: JsonObject = {}
+    with suppress(ImportError, OSError):
+        from runlore.sdk.staging import read_header
+
+        folder = spool_folder(settings, ref)
+        for name in os.listdir(folder):
+            with suppress(DamageError), open(os.path.join(folder, name), "rb") as file:
+                fork = read_header(file.read(_HEAD_BYTES)).get("fork")
+                run = {"fork": fork if isinstance(fork, dict) else run.get("fork")}
+    return run
 
 
 def _ask(settings: Settings, ref: RunRef) -> Known:
@@ -132,10 +156,29 @@ def _last_step(path: str) -> int | None:
             data = file.read(_TAIL_BYTES)
     except OSError:
         return None
-    steps: list[int] = []
     at = 0 if start == 0 else first_edge(data)
+    return _greatest_step(data[at:], start + at)
+
+
+def _last_staged_step(paths: list[str]) -> int | None:
+    """Read the rows of the last segment of a stream that holds any."""
+    for path in reversed(paths):
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError:
+            continue
+        step = _greatest_step(data, int(os.path.basename(path)))
+        if step is not None:
+            return step
+    return None
+
+
+def _greatest_step(data: bytes, offset: int) -> int | None:
+    """Return the greatest step of the frames that stand at a byte of a stream, if any."""
+    steps: list[int] = []
     try:
-        for frame in spool.whole_frames(memoryview(data)[at:], offset=start + at):
+        for frame in spool.whole_frames(data, offset=offset):
             if frame.kind in _ROWS:
                 steps.append(int(_STEP.unpack_from(frame.payload, _STEP_AT)[0]))
             elif frame.kind == spool.HEADER:

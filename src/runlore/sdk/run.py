@@ -46,6 +46,7 @@ class Run(Facts):
         "_folder",
         "_goals",
         "_is_finished",
+        "_is_hasty",
         "_is_leaving",
         "_launcher",
         "_notices",
@@ -68,6 +69,7 @@ class Run(Facts):
         self._first_step = step
         self._rows: Rows | None = None
         self._is_finished = False
+        self._is_hasty = False
         self._is_leaving = False
         self._tree = ""
         self._folder = ""
@@ -241,14 +243,15 @@ class Run(Facts):
         now: JsonObject = {"time_ns": time.time_ns(), "boot_ns": tree.boot_ns()}
         if self._origin.role == "child":
             rows.close(spool.encode_json(spool.CLOSED, now))
-            self._drain(rows, _CHILD_SECONDS)
+            self._drain(rows, 0.0 if self._is_hasty else _CHILD_SECONDS)
             rows.release()
             tree.wake(self._tree)
             return
         code = exit_code or 0
         try:
             rows.close(spool.encode_json(spool.FINISH, {"exit_code": code, **now}))
-            left = self._drain(rows, self._origin.settings.finish_timeout)
+            seconds = 0.0 if self._is_hasty else self._origin.settings.finish_timeout
+            left = self._drain(rows, seconds)
             rows.release()
             outcome = self._wait(rows.end, left)
         except BaseException:
@@ -259,7 +262,7 @@ class Run(Facts):
                 self._say_ending(rows, code, found, is_interrupted=True)
             raise
         if not quiet:
-            self._say_ending(rows, code, outcome)
+            self._say_ending(rows, code, outcome, is_interrupted=self._is_hasty)
 
     def _say_ending(
         self,
@@ -294,7 +297,7 @@ class Run(Facts):
                     spool=place,
                     is_settled=is_settled,
                     is_deleted=ack is not None and ack.is_deleted,
-                    is_interrupted=is_interrupted,
+                    is_interrupted=is_interrupted and not is_done,
                 ),
                 _curves(rows, self._goals),
             )
@@ -334,9 +337,9 @@ class Run(Facts):
     def __repr__(self) -> str:
         return f"<runlore.Run {self._origin.ref}>"
 
-    def _leave(self, code: int) -> None:
-        """End with the program: what other threads log from now on is dropped."""
-        self._is_leaving = True
+    def _leave(self, code: int, *, is_hasty: bool) -> None:
+        """End with the program, in haste without waiting; other threads' values are dropped."""
+        self._is_leaving, self._is_hasty = True, is_hasty
         if self._rows is not None:
             self._rows.is_leaving = True
             self._rows.end_if_postponed()

@@ -22,8 +22,9 @@ if __name__ == "__main__":
     package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from runlore.sdk.deliver import Deliverer
+from runlore.sdk.lost import append_lost
 from runlore.sdk.settle import Settler
-from runlore.sdk.staging import Stream, is_gone, lost_payload, overflow_of, remove_files
+from runlore.sdk.staging import Stream, is_gone, overflow_of, remove_files
 
 BUSY_SECONDS = 0.2
 IDLE_SECONDS = 0.5
@@ -39,7 +40,11 @@ _PIDFD_INFO_EXIT = 1 << 3
 
 
 class Process:
-    """A process that is followed by its number and start, and by a pidfd where there is one."""
+    """A process that is followed by its number and start, and by a pidfd where there is one.
+
+    Attributes:
+        was_there: whether it still ran when somebody began to follow it.
+    """
 
     def __init__(self, pid: int, start: int) -> None:
         self.pid = pid
@@ -48,6 +53,7 @@ class Process:
         self.has_ended = False
         self._signal: int | None = None
         self._is_signal_known = False
+        self.was_there = not is_gone(pid, start)
         try:
             self.fd = os.pidfd_open(pid)
         except (OSError, AttributeError):
@@ -287,7 +293,10 @@ class Sender:
             if is_gone and not staged.is_ended:
                 has_grown = staged.scan() or has_grown
                 if not staged.is_ended:
-                    staged.append(lost_payload(tree.process_of(stream).death_signal()))
+                    process = tree.process_of(stream)
+                    append_lost(
+                        staged, signal=process.death_signal(), is_witnessed=process.was_there
+                    )
                     has_grown = True
             until = stream.settled
             if stream.is_deleted or self.settler.refuses(stream):

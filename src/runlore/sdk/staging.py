@@ -9,7 +9,6 @@ import os
 import stat
 import struct
 import threading
-import time
 import zlib
 from bisect import bisect_right
 from contextlib import suppress
@@ -215,6 +214,12 @@ class Staged:
         """The first byte of the stream that is still in staging."""
         with self._lock:
             return self._segments[0] if self._segments else self.tail
+
+    @property
+    def newest(self) -> int:
+        """The first byte of the last segment."""
+        with self._lock:
+            return self._segments[-1] if self._segments else self.tail
 
     @property
     def is_ended(self) -> bool:
@@ -552,17 +557,6 @@ def write_ack(folder: str, content: bytes) -> None:
         return
     os.rename(spare, ack)
     os.rename(other, spare)
-
-
-def lost_payload(signal: int | None) -> bytes:
-    """Encode what ends the stream of a process that ended without ending it."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    content = {
-        "signal": signal,
-        "time_ns": time.time_ns(),
-        "boot_ns": time.clock_gettime_ns(clock),
-    }
-    return spool.encode_json(spool.LOST, content)
 
 
 def read_header(data: bytes) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from runlore import settings as settings_table
 from runlore.core.json import JsonObject
-from runlore.core.run import DEFAULT_OWNER, RunRef, run_ref
+from runlore.core.run import DEFAULT_OWNER, Fork, RunRef, run_ref
 from runlore.core.text import printable
 from runlore.errors import UsageError
 from runlore.sdk import foreign, forks, logins, names, resume, terminal, tree
@@ -141,11 +141,9 @@ def init(  # noqa: PLR0913
     if name is not None:
         told["name"] = checked_text(name, "name")
     is_asked = id is not None or resume not in (None, False)
-    known = _past(found, ref, resume) if is_asked else _Past(None, 0)
+    known = _past(found, ref, resume, fork) if is_asked else _Past(None, 0)
     step = known.step
     if fork is not None:
-        if known.run:
-            forks.check_known(ref, fork, known.run)
         step = max(step, fork.step + 1)
     if name is None and not is_asked:
         told["name"] = name = names.run_name()
@@ -330,7 +328,7 @@ class _Past:
         self.told = {key: found.get(key) for key in ("tags", "notes")}
 
 
-def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
+def _past(found: Settings, ref: RunRef, wanted: Resume, fork: Fork | None) -> _Past:
     local = resume.last_local_step(found, ref)
     known = resume.Known(is_answered=False)
     if found.mode == "online":
@@ -358,12 +356,28 @@ def _past(found: Settings, ref: RunRef, wanted: Resume) -> _Past:
             f"run {ref.run_id!r} is already in {ref.owner}/{ref.project}, and resume='never' "
             "wants a new one; choose another id, or use resume='allow'"
         )
+    if fork is not None:
+        _check_fork(found, ref, fork, known)
     steps = [] if local is None else [local]
     if known.run is not None:
         last = known.run.get("last_step")
         if isinstance(last, int):
             steps.append(last)
     return _Past(known.run, max(steps) + 1 if steps else 0)
+
+
+def _check_fork(found: Settings, ref: RunRef, fork: Fork, known: resume.Known) -> None:
+    """Refuse a fork that is known as another run; say that its parent was deleted."""
+    run = known.run or resume.local_run(found, ref)
+    if run:
+        forks.check_known(ref, fork, run)
+    if known.is_answered:
+        parent = ref._replace(run_id=fork.run)
+        if resume.ask_server(found, parent).is_deleted:
+            terminal.say(
+                f"runlore: run {fork.run!r} was deleted on {found.url}, so this fork inherits "
+                "nothing of it there"
+            )
 
 
 def _settings(given: Mapping[str, object] | None, **arguments: str | None) -> Settings:
@@ -486,8 +500,15 @@ def _at_exit() -> None:
     if error is not None and not hasattr(sys, "ps1") and not _is_notebook():
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
+    interrupt: BaseException | None = None
     for run in list(_process.live.values()):
-        run._leave(code)
+        try:
+            run._leave(code, is_hasty=interrupt is not None)
+        except BaseException as error:  # noqa: BLE001
+            # One Ctrl-C ends the waiting; the ends of the others are written all the same.
+            interrupt = interrupt or error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _after_fork() -> None:

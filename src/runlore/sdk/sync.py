@@ -5,12 +5,13 @@ import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.lost import append_lost
 from runlore.sdk.places import OVERFLOW
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
@@ -29,7 +30,6 @@ from runlore.sdk.staging import (
     Target,
     is_gone,
     is_private,
-    lost_payload,
     read_header,
     read_object,
     start_of,
@@ -58,7 +58,9 @@ class Delivery(NamedTuple):
         notice: what is odd about the file, as a sentence, or None.
         is_whole: whether all that stands in the file could be read.
         trouble: why the server did not take all that is good, or None.
-        is_away: whether the trouble is that the server is away, busy or failing.
+        is_away: whether the trouble passes: a server that is away, busy or failing, or another
+            delivery of the same file.
+        is_noted: whether the file beside it says that a server has had all of it.
         is_gone: whether its process is known to be gone.
         is_deleted: whether the run was deleted on the server.
         unwanted: bytes of a deleted run that the server never took and takes no more.
@@ -76,6 +78,7 @@ class Delivery(NamedTuple):
     is_whole: bool = True
     trouble: str | None = None
     is_away: bool = False
+    is_noted: bool = False
     is_gone: bool = False
     is_deleted: bool = False
     unwanted: int = 0
@@ -179,16 +182,20 @@ class Syncer:
         """Deliver what of one file the server does not have."""
         size = _size(path)
         name = os.path.basename(path).removesuffix(".rlspool")
-        known = read_object(ack_path(path))
-        is_same = bool(known) and self._has_taken(known)
-        is_noted = known.get("finished") is True
-        reached = known.get("next") if is_same else None
-        start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
+        run: RunRef | None = None
         try:
             # For reading only: a file may lie where nobody may write, or still be copied.
-            with open(path, "rb") as file, _only(file.fileno()):
+            with open(path, "rb") as file:
                 head = read_piece(file.fileno(), 0, 65536) or os.pread(file.fileno(), 65536, 0)
                 target = target_of(head, self.url)
+                run = RunRef(target.owner, target.project, target.run)
+                _lock(file.fileno())
+                # Whoever had the lock before has noted how far it came.
+                known = read_object(ack_path(path))
+                is_same = bool(known) and self._has_taken(known)
+                is_noted = known.get("finished") is True
+                reached = known.get("next") if is_same else None
+                start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
                 # Asked first: between the two its sender may write more.
                 writer = self._writer(file.fileno(), target)
                 extent = measure(file.fileno(), start)
@@ -198,7 +205,7 @@ class Syncer:
                 is_left = writer == "gone" and not extent.is_cut and _is_old(file.fileno())
                 found = Delivery(
                     path=path,
-                    run=RunRef(target.owner, target.project, target.run),
+                    run=run,
                     writer=target.writer,
                     size=os.fstat(file.fileno()).st_size,
                     reached=start,
@@ -206,6 +213,7 @@ class Syncer:
                     is_ended=is_noted or extent.last_kind in ENDS or is_left,
                     notice=extent.notice,
                     is_whole=extent.is_whole,
+                    is_noted=is_noted,
                     is_gone=writer == "gone",
                 )
                 return self._post_all(file.fileno(), target, extent, found)
@@ -213,7 +221,8 @@ class Syncer:
             notice = f"not delivered: {error}"
             return Delivery(path, None, name, size, notice=notice, is_whole=False)
         except BlockingIOError:
-            return Delivery(path, None, name, size, trouble="another sync is at work on it")
+            trouble = "another sync, or the server itself, delivers it at this moment"
+            return Delivery(path, run, name, size, trouble=trouble, is_away=True)
         except OSError as error:
             return Delivery(path, None, name, size, trouble=f"cannot read it: {error.strerror}")
 
@@ -237,8 +246,8 @@ class Syncer:
         # With nothing to send an empty piece asks whether the server still has it all: the run
         # may be deleted there, or an older backup be in the server's place.
         is_asking, is_away = at >= extent.end, False
-        if is_asking and (self._is_given_up or not self._identity):
-            return found
+        if is_asking and self._is_given_up:
+            return _unasked(found, self._server.error)
         while (at < extent.end or is_asking) and trouble is None:
             data = b"" if is_asking else read_piece(fd, at, min(limit, extent.end - at))
             if not data and not is_asking:
@@ -252,12 +261,13 @@ class Syncer:
             except UnavailableError as error:
                 if is_asking:
                     self._is_given_up = True
-                    return found
+                    self._server.fails(str(error))
+                    return _unasked(found, str(error))
                 trouble, is_away = self._wait(str(error), None, patient_until), True
                 continue
             verdict = judge(answer, url=self.url, offset=at, length=len(data), tail=2**63)
             if is_asking and (verdict.is_trouble or verdict.is_too_large):
-                return found
+                return _unasked(found, verdict.error)
             is_asking = False
             is_away = answer.status not in _REFUSALS
             if verdict.is_refusal:
@@ -339,6 +349,11 @@ class Syncer:
         return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in trees)
 
 
+def _unasked(found: Delivery, error: str | None) -> Delivery:
+    """Say that the server could not be asked, where it may not have all of a stream."""
+    return found if found.is_noted else found._replace(trouble=error, is_away=error is not None)
+
+
 def _deleted(found: Delivery, error: str | None, unwanted: int) -> Delivery:
     """Say that the run is no more, and how much of it the server never had."""
     left = f", and {unwanted:,} bytes here were not delivered" if unwanted else ""
@@ -410,21 +425,25 @@ def _is_old(fd: int) -> bool:
     return time.time() - os.fstat(fd).st_mtime > KEEP_SECONDS
 
 
-@contextmanager
-def _only(fd: int) -> Iterator[None]:
-    """Keep a second sync away from a file.
+def _lock(fd: int) -> None:
+    """Keep a second sync away from a file until it is closed; wait a little for one before.
 
     Raises:
-        BlockingIOError: another one has it.
+        BlockingIOError: another one still has it.
     """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        # A file on NFS that is open for reading cannot be locked; twice changes nothing.
-        pass
-    yield
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+            continue
+        except OSError:
+            # A file on NFS that is open for reading cannot be locked; twice changes nothing.
+            pass
+        return
 
 
 def target_of(head: bytes, url: str) -> Target:
@@ -460,7 +479,7 @@ def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
             continue
         staged.scan()
         if not staged.is_ended:
-            staged.append(lost_payload(None))
+            append_lost(staged, signal=None, is_witnessed=False)
         settler.attend(stream)
         while stream.settled < staged.tail and time.monotonic() < deadline:
             time.sleep(0.1)

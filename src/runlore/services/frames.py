@@ -121,7 +121,9 @@ def fold(
 def settle(record: RunRecord) -> RunRecord:
     """Tell from its writers how a run stands.
 
-    A run ends with the latest `finish` of any writer or `lost` of a main one. It goes on while
+    A run ends with the latest `finish` of any writer or `lost` of a main one; not with a `lost`
+    whose writer was silent before another main one began that has ended, too: such a frame may
+    tell when somebody came to look. It goes on while
     a main writer has not ended, or while another one logs later than that end: what a child
     logged before the end and arrives late does not revive a run.
     """
@@ -133,6 +135,8 @@ def settle(record: RunRecord) -> RunRecord:
         return replace(
             record, alive_ns=alive_ns, end_state=None, end_ns=0, exit_code=None, signal=None
         )
+    resumed_ns = max((w.started_ns for w in ends if w.role == "main"), default=0)
+    ends = [w for w in ends if w.end != "lost" or w.last_ns >= resumed_ns]
     last = max(ends, key=lambda w: (w.end_ns, w.end == "finish"))
     end_ns = last.end_ns
     going_on = [w for w in writers if w.end is None and (w.role == "main" or w.last_ns > end_ns)]
@@ -164,7 +168,8 @@ def _apply(
         case spool.HEADER:
             started_ns = _int(content.get("started_ns"), 0)
             role = "child" if content.get("role") == "child" else "main"
-            writer = replace(writer, role=role, last_ns=max(writer.last_ns, started_ns))
+            last_ns = max(writer.last_ns, started_ns)
+            writer = replace(writer, role=role, started_ns=started_ns, last_ns=last_ns)
             created_ns = started_ns if is_new and started_ns else record.created_ns
             if 0 < started_ns < created_ns:
                 created_ns = started_ns

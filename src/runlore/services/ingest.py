@@ -34,6 +34,7 @@ RunChange: TypeAlias = Callable[[RunRecord | None], RunRecord]
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 MAX_WAITING = 4096
 _BATCH_BYTES = 64 * 1024 * 1024
+_SAY_SECONDS = 600.0
 _FLUSH_SECONDS = 2.0
 _START_SECONDS = 1.0
 _RECOUNT_SECONDS = 0.1
@@ -69,6 +70,20 @@ class _Touch(NamedTuple):
     heard_ns: int
     last_ns: int
     points: int
+
+
+class _Warnings:
+    """Logs why nothing can be stored, each reason once in ten minutes: senders try on and on."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def say(self, error: UnavailableError) -> None:
+        now = time.monotonic()
+        self._said = {text: at for text, at in self._said.items() if now - at < _SAY_SECONDS}
+        if str(error) not in self._said:
+            self._said[str(error)] = now
+            _log.warning("nothing is stored: %s", error)
 
 
 class Ingest:
@@ -117,6 +132,7 @@ class Ingest:
         self._uncounted = dict.fromkeys(runs.unsettled())
         self._noting = Noting(runs, metrics)
         self._noting.touch(self._with_forks(self._uncounted))
+        self._warnings = _Warnings()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="runlore-commit", daemon=True)
         self._thread.start()
@@ -231,6 +247,7 @@ class Ingest:
                 receipts, changes = self._store([job.piece for job in jobs])
                 self._check()
         except UnavailableError as error:
+            self._warnings.say(error)
             for job in jobs:
                 job.future.set_exception(error)
             return
@@ -435,7 +452,7 @@ class Ingest:
                 self._change({run: changes[run] for run in changes if run in self._unsettled})
         except UnavailableError as error:
             # The runs stay unsettled, so the next flush, or the next start, counts them.
-            _log.warning("%s", error)
+            self._warnings.say(error)
             return
         for run in silent:
             del self._unsettled[run]

@@ -63,6 +63,7 @@ class WriterRecord:
     Attributes:
         applied: byte behind the last frame of its spool that the catalog has taken in.
         heard_ns: when the server last got something from it.
+        started_ns: when it began, by its header; 0 where nothing told.
         last_ns: the latest time that its header or a row of it tells.
         end: the frame that ended its stream, None while it goes on.
     """
@@ -70,6 +71,7 @@ class WriterRecord:
     role: str = "main"
     applied: int = 0
     heard_ns: int = 0
+    started_ns: int = 0
     last_ns: int = 0
     points: int = 0
     gaps: int = 0

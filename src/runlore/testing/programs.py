@@ -104,6 +104,17 @@ class World:
             check=False,
         )
 
+    def start_sync(self) -> "subprocess.Popen[str]":
+        """Start `runlore sync` and do not wait for it."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runlore", "sync"],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
     def trees(self) -> list[Path]:
         """Return the trees in staging."""
         return [

@@ -69,7 +69,7 @@ def test_a_server_that_did_not_take_everything() -> None:
     )
     assert said == (
         "runlore: 2 runs for http://127.0.0.1:7333\n"
-        "  local/digits/k3f9x2ab  2 writers · nothing new\n"
+        "  local/digits/k3f9x2ab  2 writers · nothing delivered\n"
         "    cannot reach http://127.0.0.1:7333: Connection refused\n"
         "  local/digits/p2m4c7q   5 points · nothing new\n"
         "runlore: 1 of 2 runs not delivered whole; what is missing waits for the next "

@@ -50,6 +50,20 @@ def test_retry_after_is_kept_within_bounds(text: str, seconds: float | None) -> 
     assert (found.wait_seconds, found.is_trouble) == (seconds, True)
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_why_a_server_takes_nothing_now_is_passed_on_cut_and_safe_for_a_terminal(
+    status: int,
+) -> None:
+    said = str(judged(status, detail="disk is full\x1b[2J" + "!" * 10_000).error)
+    assert f"({status}): disk is full [2J!" in said
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize("detail", ["", "no", "this server asks for a key: set RUNLORE_API_KEY"])
+def test_where_a_key_belongs_is_said_once(detail: str) -> None:
+    assert str(judged(401, detail=detail).error).count("RUNLORE_API_KEY") == 1
+
+
 @pytest.mark.parametrize("status", [201, 204, 301, 418, 500, 502, 599])
 def test_what_no_runlore_server_answers_is_trouble_that_names_the_server(status: int) -> None:
     found = judged(status)

@@ -8,7 +8,7 @@ import pytest
 import runlore
 from runlore.errors import UsageError
 from runlore.wire import spool
-from tests.unit.sdk.streams import settled
+from tests.unit.sdk.streams import settled, until
 from tests.unit.sdk.test_resume import a_server
 
 
@@ -95,3 +95,30 @@ def test_an_offline_fork_that_logged_nothing_goes_on_behind_its_step(home: Path)
         run.log({"loss": 1.0})
     with runlore.init(id="r1", fork_from="p1?_step=100") as run:
         assert run.step == 102
+
+
+def test_an_offline_fork_is_checked_against_what_this_machine_has_of_it(home: Path) -> None:
+    runlore.init(project="p", id="parent").finish()
+    for _ in range(2):
+        with runlore.init(project="p", id="child", fork_from="parent?_step=2") as run:
+            run.log({"loss": 1.0})
+    until(lambda: len([one for one in settled(home) if spool.FINISH in one.kinds]) == 3)
+    with pytest.raises(UsageError, match="is no fork of 'parent' at step 1; choose another id"):
+        runlore.init(project="p", id="child", fork_from="parent?_step=1")
+    with pytest.raises(UsageError, match="is no fork of 'other' at step 1; choose another id"):
+        runlore.init(project="p", id="parent", fork_from="other?_step=1")
+    assert runlore.run is None
+
+
+def test_a_fork_of_a_deleted_run_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = json.dumps({"detail": "deleted"}).encode()
+    asked: list[str] = []
+    with a_server(410, body, asked=asked) as url:
+        settings = {"url": url, "mode": "online", "finish_timeout": 0}
+        runlore.init(
+            project="p", id="child", fork_from="parent?_step=2", settings=settings
+        ).finish()
+    assert f"run 'parent' was deleted on {url}, so this fork inherits nothing" in (
+        capsys.readouterr().err
+    )
+    assert [path.rpartition("/")[2] for path in asked][:2] == ["child", "parent"]

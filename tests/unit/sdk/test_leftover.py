@@ -25,6 +25,7 @@ def a_stream(rows: int, *, boot: str = "another", pid: int | None = None) -> byt
         "host": os.uname().nodename,
         "boot": boot,
         "pid": pid,
+        "started_ns": 1,
     }
     payloads = [spool.encode_json(spool.HEADER, head), spool.encode_keys(0, ["loss", "note"])]
     payloads += [

@@ -188,3 +188,29 @@ def test_a_field_of_another_kind_stops_nothing(online: Path, field: str, value: 
         assert isinstance(dict(run.config), dict)
         assert isinstance(dict(run.summary), dict)
         run.finish()
+
+
+@pytest.mark.parametrize("has_spool", [True, False])
+def test_a_run_goes_on_behind_what_a_restart_left_of_it_on_the_disk(
+    home: Path, *, has_spool: bool
+) -> None:
+    run = runlore.init(project="digits", id="full", mode="offline")
+    for _ in range(10):
+        run.log({"loss": 1.0})
+    run.finish()
+    ended(home, 1)
+    (path,) = home.rglob("*.rlspool")
+    folder = home / "staging" / "overflow" / path.stem
+    folder.mkdir(parents=True)
+    for one in (folder.parent.parent, folder.parent, folder):
+        one.chmod(0o700)
+    data = path.read_bytes()
+    edges = [frame.end for frame in spool.whole_frames(data, offset=0)]
+    at = edges[5] if has_spool else 0
+    (folder / f"{at:020d}").write_bytes(data[at:])
+    path.write_bytes(data[: edges[5]])
+    if not has_spool:
+        path.unlink()
+    again = runlore.init(project="digits", id="full", mode="offline")
+    assert again.step == 10
+    again.finish()

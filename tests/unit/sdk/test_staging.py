@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runlore.sdk.staging import Staged, cut, lost_payload, segment_name
+from runlore.sdk.lost import append_lost
+from runlore.sdk.staging import Staged, cut, segment_name
 from runlore.wire import spool
 
 payloads = st.lists(st.binary(min_size=1, max_size=60).map(lambda b: b"\4" + b), max_size=30)
@@ -92,7 +93,7 @@ def test_lost_stands_behind_the_last_whole_frame_in_place_of_an_unfinished_one(
     (tmp_path / segment_name(0)).write_bytes((whole + frames[1][:4] + b"\1\1\1\1").ljust(200))
     staged = Staged(str(tmp_path))
     staged.scan()
-    staged.append(lost_payload(9))
+    append_lost(staged, signal=9, is_witnessed=True)
     for found in (staged, Staged(str(tmp_path))):
         found.scan()
         assert found.is_ended

@@ -223,6 +223,24 @@ def test_the_doors_of_the_module_may_be_patched_by_tests_and_come_back(
     assert dict(run.config) == {"lr": 0.3}
 
 
+def test_the_config_may_be_patched_as_a_dict_and_comes_back(home: Path) -> None:
+    with wandb.init(config={"lr": 0.1, "size": {"width": 3}}) as run:
+        for fresh in (False, True):
+            with mock.patch.dict(wandb.config, {"lr": 5, "more": 1}, clear=fresh):
+                assert (run.config["lr"], run.config["more"]) == (5, 1)
+            assert dict(run.config) == {"lr": 0.1, "size": {"width": 3}, "more": None}
+        with pytest.raises(UsageError, match="set it to None instead"):
+            run.config.clear()
+
+
+def test_the_current_run_cannot_be_set_by_a_script(home: Path) -> None:
+    with wandb.init() as run:
+        for value in (5, None, run):
+            with pytest.raises(UsageError, match="cannot be set, got .*; init\\(\\) begins a run"):
+                wandb.run = value  # type: ignore[assignment]
+        assert wandb.run is run
+
+
 def test_a_run_that_ends_while_the_door_is_patched_is_not_brought_back(home: Path) -> None:
     wandb.init()
     with pytest.MonkeyPatch.context() as patch:

@@ -153,6 +153,34 @@ def test_a_resumed_run_runs_again_and_ends_by_its_latest_end() -> None:
     assert (record.exit_code, record.signal) == (0, None)
 
 
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_lost_that_is_told_late_does_not_undo_the_end_of_the_run_that_went_on(
+    exit_code: int,
+) -> None:
+    first = SpoolBuilder(RUN, "w-1")
+    first.log({"loss": 1.0}, step=0, time_ns=10 * SECOND_NS)
+    say(first, spool.LOST, signal=None, time_ns=90 * SECOND_NS)
+    second = SpoolBuilder(RUN, "w-2", started_ns=20 * SECOND_NS, resumed=True)
+    say(second, spool.FINISH, exit_code=exit_code, time_ns=30 * SECOND_NS)
+    for order in itertools.permutations([first, second]):
+        record: RunRecord | None = None
+        for builder in order:
+            record = folded(record, builder)
+        assert record is not None
+        assert record.state(HEARD_NS) == ("failed" if exit_code else "finished")
+        assert (record.exit_code, record.end_ns) == (exit_code, 30 * SECOND_NS)
+
+
+def test_a_writer_that_is_lost_beside_one_that_finished_crashes_the_run() -> None:
+    first = SpoolBuilder(RUN, "w-1")
+    first.log({"loss": 1.0}, step=0, time_ns=25 * SECOND_NS)
+    say(first, spool.LOST, signal=9, time_ns=90 * SECOND_NS)
+    second = SpoolBuilder(RUN, "w-2", started_ns=20 * SECOND_NS)
+    say(second, spool.FINISH, exit_code=0, time_ns=30 * SECOND_NS)
+    record = folded(folded(None, first), second)
+    assert record.state(HEARD_NS) == "crashed"
+
+
 def test_the_state_does_not_depend_on_the_order_in_which_writers_arrive() -> None:
     main = SpoolBuilder(RUN, "main")
     main.log({"loss": 1.0}, step=0)
