@@ -269,12 +269,7 @@ class Run(Facts):
             self._say_ending(rows, code, outcome, is_interrupted=self._is_hasty)
 
     def _say_ending(
-        self,
-        rows: Rows,
-        exit_code: int,
-        outcome: delivery.Outcome,
-        *,
-        is_interrupted: bool = False,
+        self, rows: Rows, exit_code: int, outcome: delivery.Outcome, *, is_interrupted: bool
     ) -> None:
         settings = self._origin.settings
         is_offline = self.offline
@@ -288,25 +283,21 @@ class Run(Facts):
         place = self._folder
         if is_settled and (is_offline or delivered != rows.points):
             place = resume.spool_folder(settings, self._origin.ref)
-        terminal.say(
-            terminal.ended(
-                terminal.Ending(
-                    exit_code=exit_code,
-                    seconds=time.monotonic() - self._started,
-                    points=rows.points,
-                    delivered=delivered,
-                    lost=rows.gap_points,
-                    is_offline=is_offline,
-                    trouble=_trouble(ack, self._launcher, is_settled=is_settled),
-                    spool=place,
-                    is_settled=is_settled,
-                    is_deleted=ack is not None and ack.is_deleted,
-                    is_interrupted=is_interrupted and not is_done,
-                    removed=None if is_done else rows.stream.removed,
-                ),
-                _curves(rows, self._goals),
-            )
+        ending = terminal.Ending(
+            exit_code=exit_code,
+            seconds=time.monotonic() - self._started,
+            points=rows.points,
+            delivered=delivered,
+            lost=rows.gap_points,
+            is_offline=is_offline,
+            trouble=_trouble(ack, self._launcher, is_settled=is_settled),
+            spool=place,
+            is_settled=is_settled,
+            is_deleted=ack is not None and ack.is_deleted,
+            is_interrupted=is_interrupted and not is_done,
+            removed=None if is_done else rows.stream.removed,
         )
+        terminal.say(terminal.ended(ending, _curves(rows, self._goals)))
 
     def __enter__(self) -> "Run":
         return self
