@@ -404,3 +404,52 @@ def test_a_server_that_is_away_is_named_and_its_return_noticed(
     expect(page.get_by_text("The server is away")).to_be_visible(timeout=20_000)
     relay.mend()
     expect(page.get_by_text("The server is away")).to_be_hidden(timeout=20_000)
+
+
+def test_after_a_drag_the_crosshair_is_under_the_pointer_and_no_text_is_selected(
+    seeded: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits")
+    _drawn(page, "train/loss", 4)
+    page.locator('[data-metric="train/loss"]').scroll_into_view_if_needed()
+    plot = page.locator('[data-metric="train/loss"] .chart-plot')
+    box = plot.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+
+    page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("steps="))
+
+    def is_under_pointer() -> bool:
+        rule = plot.locator(".chart-rule").bounding_box()
+        return rule is not None and abs(rule["x"] - box["x"] - box["width"] * 0.6) < 8
+
+    _until(is_under_pointer)
+    shown = re.search(r"steps=(\d+)\.\.(\d+)", page.url)
+    assert shown is not None
+    told = plot.locator(".chart-tip-step").text_content() or ""
+    step = int(told.removeprefix("Step ").replace(",", ""))
+    assert int(shown[1]) <= step <= int(shown[2])
+    assert page.evaluate("getSelection().toString()") == ""
+
+
+def test_a_summary_shows_keys_that_cannot_be_seen_and_values_of_long_ones(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import runlore\n"
+        "with runlore.init(project='p', id='one') as run:\n"
+        "    run.log({'\\x00\\n': 1.5, 'k' * 500: 2.5})\n"
+    )
+    page = open_page(f"{server.url}/local/p/runs/one")
+    rows = page.locator(".run-table .pair")
+
+    expect(rows.first.locator(".pair-key")).to_have_text("\\0\\n", timeout=20_000)
+    table = page.locator(".run-tables").bounding_box()
+    value = rows.last.get_by_text("2.5", exact=True).bounding_box()
+    assert table is not None
+    assert value is not None
+    assert value["x"] + value["width"] <= table["x"] + table["width"]

@@ -27,7 +27,7 @@ export function points(values: readonly number[]): Buckets {
 }
 
 export function line(id: string, values: readonly number[]): LineInput {
-  return { id, name: id, color: "#000000", dash: [], members: 0, buckets: points(values) };
+  return { id, name: id, color: "#000000", dash: [], members: 0, isInterval: false, buckets: points(values) };
 }
 
 export function scale(change: Partial<Scale> = {}): Scale {

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 
+import { buildLine } from "../src/charts/line/model";
+import { bandsOf, intoPixels, noPixels } from "../src/charts/line/pixels";
 import { placed, type Stepped, stepsWithin } from "../src/charts/line/place";
 import { xTicks } from "../src/charts/line/ticks";
 import { axisOf, axisText, placeText } from "../src/lib/axis";
 import { DEFAULT_VIEW, readView, writeView } from "../src/lib/view";
-import { points } from "./a";
+import { line, PLAIN, points, scale } from "./a";
 
 /** One point a step, each at one place of another axis. */
 function at(places: readonly number[]): Stepped {
@@ -90,4 +92,25 @@ describe("axes", () => {
       expect(ticks.length).toBeLessThan(20);
     }
   });
+});
+
+test("a bucket with a gap in it stands where its last point is, and no band fills the gap", () => {
+  const size = 20;
+  const columns = points(Array.from({ length: size }, (_, index) => index % 3));
+  // Each bucket takes a second; the eleventh goes on a thousand seconds later.
+  const late = (index: number, from: number) => (index >= from ? 1000 : 0);
+  const [least, greatest] = [11, 10].map((from) => Float64Array.from({ length: size }, (_, index) => index + late(index, from) + (from === 10 ? 0.9 : 0)));
+  if (least === undefined || greatest === undefined) throw new Error("two columns");
+  const buckets = placed({ ...columns, min: columns.min.map((value) => value - 1), x_min: least, x_max: greatest, x_last: greatest });
+
+  const pixels = noPixels();
+  intoPixels(pixels, buildLine({ ...line("a", []), buckets }, PLAIN), scale({ x: [0, 1020], width: 1020, y: [-2, 3] }));
+  expect(pixels.x[10]).toBeCloseTo(1010.9, 1);
+  expect(bandsOf(pixels, buckets.gaps)).toEqual([[0, 10], [10, size]]);
+});
+
+test("a run that goes on slower has no gap", () => {
+  const columns = points(Array.from({ length: 20 }, () => 1));
+  const x = Float64Array.from({ length: 20 }, (_, index) => (index < 10 ? index : 10 + (index - 10) * 50));
+  expect(placed({ ...columns, x_min: x, x_max: x, x_last: x }).gaps?.size).toBe(0);
 });

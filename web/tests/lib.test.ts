@@ -93,3 +93,7 @@ test("tags are typed with commas, each counts once", () => {
   expect(tagsOf(" a, b c,,a ,损失 ")).toEqual(["a", "b c", "损失"]);
   expect(tagsOf("")).toEqual([]);
 });
+
+test("a time before the begin of a run is a negative duration", () => {
+  expect([-1000, -75, -2.5, -0.01].map(formatDuration)).toEqual(["−16m 40s", "−1m 15s", "−2.5s", "0s"]);
+});

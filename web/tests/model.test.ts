@@ -15,7 +15,7 @@ import {
   toX,
   toY,
 } from "../src/charts/line/model";
-import { intoPixels, noPixels, select, spikesOf } from "../src/charts/line/pixels";
+import { intoPixels, noPixels, select, spikesOf, strokesOf } from "../src/charts/line/pixels";
 import { line, PLAIN, points, scale } from "./a";
 
 const built = (id: string, values: readonly number[]) => buildLine(line(id, values), PLAIN);
@@ -297,4 +297,18 @@ test("the value of a rank is that of the sorted values", () => {
   const values = Array.from({ length: 200 }, (_, index) => (index * 7919) % 31);
   const sorted = [...values].sort((a, b) => a - b);
   for (const rank of [0, 1, 50, 100, 198, 199]) expect(select(Float64Array.from(values), 200, rank)).toBe(sorted[rank]);
+});
+
+test("the interval of a mean that narrows has no spikes, however wide it begins", () => {
+  const wide = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map((step) => 40 / (1 + step * step));
+  const buckets = { ...points(wide.map(() => 50)), min: Float64Array.from(wide, (width) => 50 - width), max: Float64Array.from(wide, (width) => 50 + width) };
+  const spikes = (isInterval: boolean) => {
+    const made = buildLine({ ...line("a", []), isInterval, buckets }, PLAIN);
+    const pixels = noPixels();
+    const view = scale({ x: [0, 11], y: [0, 100] });
+    intoPixels(pixels, made, view);
+    return strokesOf(made, pixels, view.height, 3, true);
+  };
+  expect(spikes(false).length).toBeGreaterThan(0);
+  expect(spikes(true)).toEqual([]);
 });

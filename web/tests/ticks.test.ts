@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { axisTicks, logTicks, roundTicks, valueLabels } from "../src/charts/line/ticks";
+import { axisTicks, fittingTicks, labelPlaces, logTicks, roundTicks, valueLabels, xTicks } from "../src/charts/line/ticks";
+import { STEP } from "../src/lib/axis";
 
 const values = (low: number, high: number) => logTicks(low, high, 8).map((tick) => tick.value);
 
@@ -67,4 +68,38 @@ test("an axis to 1e300 has labels", () => {
 
 test("an axis of steps has whole numbers, even between two of them", () => {
   expect(axisTicks([0, 1], false, 5, true)).toEqual([{ value: 0, label: "0" }, { value: 1, label: "1" }]);
+});
+
+test("a relative time before the begin of a run has ticks that differ", () => {
+  const labels = xTicks({ kind: "relative", key: "" }, [-1000, 200], false, 5).map((tick) => tick.label);
+  expect(labels).toEqual(["−15m", "−10m", "−5m", "0s"]);
+});
+
+const widthOf = (label: string) => 6.4 * label.length;
+
+test.each([
+  ["epoch milliseconds", [1_700_000_000_000, 1_700_000_003_000]],
+  ["within a second of them", [1_700_000_000_000, 1_700_000_000_020]],
+  ["nanoseconds", [1_700_000_000_000_000, 1_700_000_000_900_000]],
+  ["ordinary steps", [0, 3000]],
+] as const)("labels of %s stand apart and tell their places", (_name, extent) => {
+  for (const width of [120, 240, 398, 1200]) {
+    const labels = fittingTicks(STEP, extent, false, width, widthOf).filter((tick) => tick.label !== "");
+    const ends = labels.map(({ value, label }) => {
+      const middle = ((value - extent[0]) / (extent[1] - extent[0])) * width;
+      return [middle - widthOf(label) / 2, middle + widthOf(label) / 2] as const;
+    });
+    expect(labels.length).toBeGreaterThan(0);
+    if (extent[1] > 10_000) expect(labels.map((tick) => Number(tick.label.replaceAll(",", "")))).toEqual(labels.map((tick) => tick.value));
+    expect(new Set(labels.map((tick) => tick.label)).size).toBe(labels.length);
+    expect(ends.slice(1).every(([left], index) => left > (ends[index]?.[1] ?? 0))).toBe(true);
+  }
+});
+
+test("digits of long numbers stand in threes", () => {
+  expect(valueLabels([1_700_000_000_000, 1_700_000_000_500])).toEqual(["1,700,000,000,000", "1,700,000,000,500"]);
+});
+
+test("a label is moved rather than cut at an edge, and left out where another one stands", () => {
+  expect(labelPlaces([{ at: 10, width: 80 }, { at: 60, width: 80 }, { at: 195, width: 80 }], 0, 200)).toEqual([40, null, 160]);
 });

@@ -1,6 +1,7 @@
 """Waiting, for a bounded time, until the sender has brought a stream to where it is safe."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from runlore.sdk import tree
@@ -23,9 +24,17 @@ class Outcome(NamedTuple):
 
 
 def wait(
-    folder: str, end: int, launcher: Launcher, *, is_offline: bool, timeout: float
+    folder: str,
+    end: int,
+    launcher: Launcher,
+    restore: Callable[[], object],
+    *,
+    is_offline: bool,
+    timeout: float,
 ) -> Outcome:
     """Wait until a server has a stream up to `end`, or the disk when offline.
+
+    Now and then `restore` is called, which makes the folder again if it was removed.
 
     Ends early when waiting is in vain: no server takes it, not even later, and all of it is on
     the disk or the disk is full.
@@ -43,6 +52,7 @@ def wait(
             is_awake = tree.wake(launcher.tree)
         if now - looked >= _LOOK_SECONDS:
             looked = now
+            restore()
             if launcher.ensure():
                 seen = now
         ack = tree.read_ack(folder) or ack

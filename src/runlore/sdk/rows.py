@@ -76,6 +76,7 @@ class Rows:
         samples: rows spread over the time of the run.
         firsts: the first step and number of the first keys.
         tracked: keys whose every value `on_tracked` is told, because a goal is set for them.
+        stream: where the rows go; only looked at from outside.
         is_leaving: the program ends: what other threads log once this is closed is dropped.
     """
 
@@ -97,7 +98,7 @@ class Rows:
         self.tracked: Callable[[str], bool] | None = None
         self.on_tracked: Callable[[str, float], None] | None = None
         self.is_leaving = False
-        self._stream = stream
+        self.stream = stream
         self._on_tick = on_tick
         self._on_skipped = on_skipped
         self._on_trouble = on_trouble
@@ -139,7 +140,7 @@ class Rows:
             now = _time_ns()
             with self._lock:
                 number = self.step if step is None else step
-                stream = self._stream
+                stream = self.stream
                 try:
                     payload = plan.pack(4, plan.set_id, number, now, *data.values())
                 except (OverflowError, StructError):
@@ -176,7 +177,7 @@ class Rows:
         """Append a frame that is not a row."""
         with self._lock:
             if self._is_open():
-                self._stream.put(payload)
+                self.stream.put(payload)
         self.end_if_postponed()
 
     def close(self, payload: bytes | None) -> None:
@@ -184,9 +185,9 @@ class Rows:
         with self._lock:
             if self._is_closed:
                 return
-            self._stream.settle_gap()
+            self.stream.settle_gap()
             if payload is not None:
-                self._stream.put(payload)
+                self.stream.put(payload)
             self._is_closed = True
             self._plans = {}
 
@@ -196,7 +197,7 @@ class Rows:
         What is being moved is not lost then, nor the end itself.
         """
         with self._lock:
-            if not self._stream.is_rolling:
+            if not self.stream.is_rolling:
                 return False
             self._postponed = finish
             return True
@@ -204,14 +205,19 @@ class Rows:
     def retry(self) -> bool:
         """Look for room for what is held in memory; tell whether nothing is any more."""
         with self._lock:
-            return self._stream.retry()
+            return self.stream.retry()
+
+    def restore(self) -> None:
+        """Make the writer's folder again, should somebody have removed it."""
+        with self._lock:
+            self.stream.restore()
 
     def release(self) -> None:
         """Let go of staging; what is still held is counted as a gap."""
         with self._lock:
-            before = self._stream.gap_points
-            self._stream.close()
-            self.points -= self._stream.gap_points - before
+            before = self.stream.gap_points
+            self.stream.close()
+            self.points -= self.stream.gap_points - before
 
     def forget_plans(self) -> None:
         """Make every call look again whether its keys are tracked."""
@@ -225,25 +231,22 @@ class Rows:
             found = _last_of(self._loose, self._sets)
         return {key: last.value for key, last in found.items()}
 
+    def forget(self, *, is_done: bool) -> None:
+        """Let go of what could still be made again; what is neither there nor home is lost."""
+        with self._lock:
+            before = self.stream.gap_points
+            self.stream.forget(is_done=is_done)
+            self.points -= self.stream.gap_points - before
+
     @property
     def end(self) -> int:
         """The stream's byte behind everything that lies in staging."""
-        return self._stream.end
-
-    @property
-    def is_helpless(self) -> bool:
-        """Whether what is held waits for something that only this program can change."""
-        return self._stream.is_helpless
+        return self.stream.end
 
     @property
     def gap_points(self) -> int:
         """How many values could not be kept."""
-        return self._stream.gap_points
-
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes wait in memory for room in staging."""
-        return self._stream.held_bytes
+        return self.stream.gap_points
 
     def _log_slowly(self, data: Mapping[str, object], step: object, commit: bool | None) -> None:
         flat = flatten(data)
@@ -265,14 +268,14 @@ class Rows:
                     )
             self._note_place(number)
             if keys and not self._append(data, flat.values, keys, number, now, flat.is_numeric):
-                self._stream.count_lost(len(keys), number)
+                self.stream.count_lost(len(keys), number)
             self.step = number + 1 if commit is None or commit else number
             if self.step > MAX_STEP:
                 self._plans = {}
         for key in flat.skipped:
             self._on_skipped(key)
-        if self._stream.trouble is not None:
-            self._on_trouble(self._stream.trouble)
+        if self.stream.trouble is not None:
+            self._on_trouble(self.stream.trouble)
         self.end_if_postponed()
         if not self.tock_ns <= now < self.tick_ns:
             self._tick(now)
@@ -288,7 +291,7 @@ class Rows:
 
     def end_if_postponed(self) -> None:
         """End as a signal handler asked for, now that there is room."""
-        if self._postponed is not None and not self._stream.is_rolling:
+        if self._postponed is not None and not self.stream.is_rolling:
             finish, self._postponed = self._postponed, None
             finish()
 
@@ -311,7 +314,7 @@ class Rows:
             if is_numeric and self._declare_set(keys, ids):
                 if not self._append_planned(data, values, keys, step, now):
                     return False
-            elif not _put_loose(self._stream, values, ids, step, now, is_numeric):
+            elif not _put_loose(self.stream, values, ids, step, now, is_numeric):
                 return False
             else:
                 self._remember_loose(keys, values, step, now)
@@ -334,7 +337,7 @@ class Rows:
     ) -> bool:
         plan = self._sets[keys]
         payload = plan.pack(spool.ROW, plan.set_id, step, now, *values)
-        if not self._stream.put(payload, is_row=True):
+        if not self.stream.put(payload, is_row=True):
             return False
         if not plan.last or step >= _step_of(plan):
             plan.last = payload
@@ -369,7 +372,7 @@ class Rows:
             self._forget_sets()
         set_id = self._next_set
         self._next_set = set_id + 1
-        if not self._stream.put(spool.encode_key_set(set_id, ids), is_row=True):
+        if not self.stream.put(spool.encode_key_set(set_id, ids), is_row=True):
             return False
         self._set_keys += len(keys)
         self._sets[keys] = Plan(set_id, keys)
@@ -394,7 +397,7 @@ class Rows:
                 count = len(part)
                 first = self._next_id
                 self._next_id = first + count
-                if not self._stream.put(spool.encode_keys(first, part), is_row=True):
+                if not self.stream.put(spool.encode_keys(first, part), is_row=True):
                     return None
                 known.update(zip(part, range(first, first + count), strict=True))
         return [known[key] for key in keys]
@@ -439,7 +442,8 @@ class Rows:
         if now >= self._watch_ns:
             self._watch_ns = now + _TICK_NS
             with self._lock:
-                self._stream.return_to_memory()
+                self.stream.restore()
+                self.stream.return_to_memory()
             self._on_tick()
 
     def _sample(self, sample: Sample) -> None:

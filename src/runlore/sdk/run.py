@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Literal, NoReturn
@@ -218,7 +219,7 @@ class Run(Facts):
             return True
         seconds = self._origin.settings.finish_timeout if timeout is None else timeout
         left = self._drain(rows, seconds)
-        return self._wait(rows.end, left).is_done and rows.held_bytes == 0
+        return self._wait(rows, left).is_done and rows.stream.held_bytes == 0
 
     def finish(self, exit_code: int | None = None, *, quiet: bool | None = None) -> None:
         """End the run and wait, for a bounded time, until it is delivered.
@@ -245,6 +246,7 @@ class Run(Facts):
             rows.close(spool.encode_json(spool.CLOSED, now))
             self._drain(rows, 0.0 if self._is_hasty else _CHILD_SECONDS)
             rows.release()
+            rows.forget(is_done=True)
             tree.wake(self._tree)
             return
         code = exit_code or 0
@@ -253,10 +255,12 @@ class Run(Facts):
             seconds = 0.0 if self._is_hasty else self._origin.settings.finish_timeout
             left = self._drain(rows, seconds)
             rows.release()
-            outcome = self._wait(rows.end, left)
+            outcome = self._wait(rows, left)
+            rows.forget(is_done=outcome.is_done)
         except BaseException:
             # Ctrl-C, or what another signal's handler raises: the sender goes on without us.
             rows.release()
+            rows.forget(is_done=False)
             if not quiet:
                 found = delivery.Outcome(tree.read_ack(self._folder), is_done=False)
                 self._say_ending(rows, code, found, is_interrupted=True)
@@ -298,6 +302,7 @@ class Run(Facts):
                     is_settled=is_settled,
                     is_deleted=ack is not None and ack.is_deleted,
                     is_interrupted=is_interrupted and not is_done,
+                    removed=None if is_done else rows.stream.removed,
                 ),
                 _curves(rows, self._goals),
             )
@@ -355,9 +360,10 @@ class Run(Facts):
         self._writer = writer_id()
         target, header = _papers(self._origin, self._writer)
         self._tree, self._folder = tree.join(self._origin.settings, self._writer, target)
+        make_again = partial(tree.restore, self._folder, target, self._origin.settings.home)
         self._launcher = Launcher(self._tree)
         self._rows = Rows(
-            Stream(self._folder, header),
+            Stream(self._folder, header, make_again=make_again),
             step=self._first_step,
             on_tick=self._watch,
             on_skipped=self._notices.skipped,
@@ -402,12 +408,13 @@ class Run(Facts):
         return {} if rows is None else rows.last_values()
 
     def _watch(self) -> None:
-        if self._launcher is not None:
+        if self._launcher is not None and self._rows is not None:
             self._launcher.ensure()
+            self._notices.removed(self._folder, self._rows.stream.restored)
 
     def _drain(self, rows: Rows, seconds: float) -> float:
         """Wait until what is held in memory has found room; return the seconds that are left."""
-        if rows.is_helpless:
+        if rows.stream.is_helpless:
             seconds = min(seconds, _HELPLESS_SECONDS)
         deadline = time.monotonic() + seconds
         while not rows.retry() and time.monotonic() < deadline:
@@ -416,16 +423,12 @@ class Run(Facts):
             time.sleep(0.01)
         return max(deadline - time.monotonic(), 0.0)
 
-    def _wait(self, end: int, timeout: float) -> delivery.Outcome:
+    def _wait(self, rows: Rows, timeout: float) -> delivery.Outcome:
         assert self._launcher is not None
-        settings = self._origin.settings
-        return delivery.wait(
-            self._folder,
-            end,
-            self._launcher,
-            is_offline=settings.mode == "offline",
-            timeout=timeout,
-        )
+        args = self._folder, rows.end, self._launcher, rows.restore
+        outcome = delivery.wait(*args, is_offline=self.offline, timeout=timeout)
+        self._notices.removed(self._folder, rows.stream.restored)
+        return outcome
 
 
 def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:

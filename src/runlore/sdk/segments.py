@@ -6,6 +6,7 @@ system call; elsewhere each copy is one `pwrite`. Both take `segment[start:stop]
 
 import mmap
 import os
+from collections.abc import Callable
 from errno import EDQUOT, ENOSPC
 from typing import TypeAlias
 
@@ -28,6 +29,47 @@ class WrittenSegment:
 
 
 Segment: TypeAlias = mmap.mmap | WrittenSegment
+
+
+class SegmentFile:
+    """The file of a segment, held open: it can be read though somebody removed its name."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, path: str) -> None:
+        self._fd = -1
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the sender has removed it: it empties it, or at the very end locks it."""
+        found = os.fstat(self._fd)
+        return found.st_size == 0 or not found.st_mode & 0o777
+
+    def is_at(self, path: str) -> bool:
+        """Tell whether it still bears a name."""
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            # Nobody can tell.
+            return True
+        return found.st_ino == os.fstat(self._fd).st_ino
+
+    def read(self, size: int) -> bytes:
+        """Read its first bytes."""
+        parts: list[bytes] = []
+        at = 0
+        while at < size and (part := os.pread(self._fd, size - at, at)):
+            parts.append(part)
+            at += len(part)
+        return b"".join(parts)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Also in a forked child, which lets go of its parent's stream without a word.
+        if self._fd >= 0:
+            close(self._fd)
 
 
 def make_segment(path: str, size: int) -> Segment:

@@ -114,7 +114,14 @@ class Tree:
         self.processes: dict[tuple[int, int], Process] = {}
 
     def find_streams(self) -> bool:
-        """Look for new writers; tell whether there are any."""
+        """Look for new writers; tell whether there are any.
+
+        Raises:
+            FileNotFoundError: somebody removed the tree. Perhaps the program has made it again:
+                then another sender follows that.
+        """
+        if not os.fstat(self.lock).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.folder)
         found = False
         for name in _writers_in(self.folder):
             if name in self.streams:
@@ -434,6 +441,9 @@ def _remove_folder(folder: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             _remove_folder(entry.path)
         else:
+            if entry.is_file(follow_symlinks=False):
+                # A writer that holds it open sees by that who removes it.
+                os.chmod(entry.path, 0)
             os.unlink(entry.path)
     os.rmdir(folder)
 

@@ -11,6 +11,7 @@ from errno import EEXIST, EFBIG, EMFILE, ENFILE, ENOSPC
 from zlib import crc32
 
 from runlore.core.json import JsonObject
+from runlore.sdk.kept import Kept, MakeAgain
 from runlore.sdk.overflow import Overflow, Spare
 from runlore.sdk.places import OVERFLOW
 from runlore.sdk.segments import Segment, WrittenSegment, is_of_handler, make_segment
@@ -37,6 +38,33 @@ _OF_PROGRAM = (EMFILE, ENFILE, EFBIG)
 _pack_head = spool.FRAME_HEAD.pack
 
 
+class _Lost:
+    """Rows that could not be kept and that no gap frame has counted yet."""
+
+    def __init__(self) -> None:
+        self.rows = self._points = self._first = self._last = 0
+
+    def add(self, points: int, step: int) -> None:
+        if not self.rows:
+            self._first = self._last = step
+        self.rows += 1
+        self._points += points
+        self._first = min(self._first, step)
+        self._last = max(self._last, step)
+
+    def take(self, reason: str | None) -> JsonObject:
+        """Return what a gap frame says of them, and count anew."""
+        gap: JsonObject = {
+            "rows": self.rows,
+            "points": self._points,
+            "first_step": self._first,
+            "last_step": self._last,
+            "reason": (reason or "no room")[:_MAX_REASON],
+        }
+        self.rows = self._points = 0
+        return gap
+
+
 class Stream:
     """One writer's stream of frames.
 
@@ -49,27 +77,28 @@ class Stream:
         at: the byte of the segment behind its last frame.
         capacity: the byte behind its last one; 0 while it takes nothing or is not mapped.
         reach: the same of a segment that is written: a handler may run in the middle of a frame.
-        lost_rows: rows that could not be kept and that no gap frame has counted yet.
+        gap_points: values that could not be kept.
         trouble: why rows wait in memory or are counted, or None.
         is_rolling: whether a segment is being begun or written; a signal handler may find it so.
         is_helpless: whether the trouble is the program's own, which no waiting mends.
+        restored: how often somebody removed the folder and it was made again.
+        removed: why it could not be made again at the end, or None.
     """
 
-    def __init__(self, folder: str, header: JsonObject) -> None:
+    def __init__(
+        self, folder: str, header: JsonObject, *, make_again: MakeAgain | None = None
+    ) -> None:
         self.folder = folder
+        self.restored = 0
+        self.removed: str | None = None
+        self._kept = Kept(folder, make_again)
         self.buffer: Segment | None = None
-        self.base = 0
-        self.at = 0
-        self.capacity = 0
-        self.reach = 0
-        self.lost_rows = 0
+        self.base = self.at = 0
+        self.capacity = self.reach = 0
         self.gap_points = 0
+        self._lost = _Lost()
         self.trouble: str | None = None
-        self._lost_points = 0
-        self._lost_first = 0
-        self._lost_last = 0
         self._size = FIRST_SEGMENT // 4
-        self._sizes: dict[str, int] = {}
         self._held = [spool.PREAMBLE, spool.frame(spool.encode_json(spool.HEADER, header))]
         self._held_bytes = sum(map(len, self._held))
         self.is_rolling = False
@@ -79,8 +108,7 @@ class Stream:
         self._is_on_disk = False
         # Whether the segment is written and may take what is held.
         self._is_continued = False
-        self._retry_ns = 0
-        self._look_ns = 0
+        self._retry_ns = self._look_ns = 0
         self._room = 0
         self._roll()
 
@@ -114,35 +142,61 @@ class Stream:
 
     def count_lost(self, points: int, step: int) -> None:
         """Count a row that there is no room for; a gap frame will say so."""
-        if not self.lost_rows:
-            self._lost_first = self._lost_last = step
-        self.lost_rows += 1
-        self._lost_points += points
+        self._lost.add(points, step)
         self.gap_points += points
-        self._lost_first = min(self._lost_first, step)
-        self._lost_last = max(self._lost_last, step)
 
     def settle_gap(self) -> None:
         """Write what was counted as lost, if there is room."""
-        if self.lost_rows:
+        if self._lost.rows:
             self._put_behind_roll(b"", LIMIT + _RESERVE)
 
     def retry(self) -> bool:
         """Look for room now; tell whether nothing is held any more."""
-        if (self._held or self.lost_rows) and not self.is_rolling:
+        self.restore()
+        if (self._held or self._lost.rows) and not self.is_rolling:
             self._retry_ns = 0
             self._roll()
         return not self._held
+
+    def restore(self) -> None:
+        """Bring what is still there to a new folder, should somebody have removed this one."""
+        if self.is_rolling or not self._kept.is_removed(self.base):
+            return
+        self.is_rolling = True
+        before = self.capacity, self.reach
+        # What a signal handler logs meanwhile waits.
+        self.capacity = self.reach = 0
+        try:
+            self._make_segments_again()
+            self.trouble = None
+        except OSError as error:
+            if is_of_handler(error):
+                raise
+            self.trouble = error.strerror or str(error)
+        finally:
+            self.is_rolling = False
+        if self._held:
+            self._roll()
+        else:
+            self.capacity, self.reach = before
+
+    def forget(self, *, is_done: bool) -> None:
+        """Let go of the segments' files; what nobody took from a folder that is gone is lost."""
+        if not is_done and self._kept.is_removed(self.base):
+            self.removed = self.trouble or "unknown"
+            untaken = self._kept.untaken(self.end)
+            self.gap_points += sum(_points_of(int(name), data) for name, data in untaken)
+        self._kept.clear()
 
     def return_to_memory(self) -> None:
         """Leave the disk, which may hang any time, once staging has room again."""
         if not self._is_on_disk or self._held or self.is_rolling:
             return
-        self._forget_taken()
+        self._kept.forget_taken(self.base)
         size = self._next_size(0)
         with suppress(OSError):
             found = os.statvfs(self.folder)
-            if self._staged() + size <= BURST and found.f_bavail * found.f_frsize >= 2 * size:
+            if self._kept.staged + size <= BURST and found.f_bavail * found.f_frsize >= 2 * size:
                 # The next frame begins a segment.
                 self.capacity = self.reach = 0
                 self._is_continued = False
@@ -159,7 +213,7 @@ class Stream:
         if buffer is None:
             self.gap_points += sum(map(_points_in, held))
             return
-        if held or self.lost_rows:
+        if held or self._lost.rows:
             try:
                 self._write_last_words(buffer, held)
             except OSError as error:
@@ -173,8 +227,8 @@ class Stream:
             if points:
                 self.count_lost(points, int.from_bytes(framed[13:21], "little", signed=True))
         words = [framed for framed in held if _kind_of(framed) == spool.GAP]
-        if self.lost_rows:
-            words.append(spool.frame(spool.encode_json(spool.GAP, self._take_gap())))
+        if self._lost.rows:
+            words.append(spool.frame(spool.encode_json(spool.GAP, self._lost.take(self.trouble))))
         words += [framed for framed in held[-1:] if _kind_of(framed) in _ENDS]
         for framed in words:
             start, end = self.at, self.at + len(framed)
@@ -216,7 +270,7 @@ class Stream:
         if now < self._look_ns:
             return False
         self._look_ns = now + _RETRY_NS
-        self._forget_taken()
+        self._kept.forget_taken(self.base)
         return self._waiting() + self._next_size(length) <= limit
 
     def _roll(self) -> None:
@@ -229,7 +283,9 @@ class Stream:
         try:
             if self._is_continued:
                 self._continue()
-            while self._held or self.lost_rows:
+            elif self._kept.is_removed(self.base):
+                self._make_segments_again()
+            while self._held or self._lost.rows:
                 self._begin_any_segment(len(self._held[0]) if self._held else 0)
                 self._drain()
             self.trouble = None
@@ -259,8 +315,8 @@ class Stream:
     def _begin_any_segment(self, length: int) -> None:
         """Begin a segment: in memory, for a burst on the disk, or whatever memory still has."""
         size = self._next_size(length)
-        self._forget_taken()
-        staged = self._staged()
+        self._kept.forget_taken(self.base)
+        staged = self._kept.staged
         if staged + size <= BURST and self._is_begun_in_memory(size):
             return
         if self._spare_for(length):
@@ -301,7 +357,7 @@ class Stream:
         os.symlink(f"{OVERFLOW}/{spare.name}", path)
         self._overflow.place(spare.name, name)
         self._spare = None
-        self._sizes.pop(name, None)
+        self._kept.add_link(name, spare.name)
         self._is_on_disk = True
         self._go_on_in(spare.segment, spare.size)
 
@@ -315,6 +371,7 @@ class Stream:
         return True
 
     def _begin_in_memory(self, size: int) -> None:
+        self._kept.check_room()
         name = f"{self.end:020d}"
         path = os.path.join(self.folder, name)
         try:
@@ -325,7 +382,11 @@ class Stream:
             # A segment that was begun but took nothing, because a write to it failed.
             os.unlink(path)
             buffer = make_segment(path, size)
-        self._sizes[name] = size
+        try:
+            self._kept.add(name, size)
+        except BaseException:
+            buffer.close()
+            raise
         self._is_on_disk = False
         self._go_on_in(buffer, size)
 
@@ -345,8 +406,8 @@ class Stream:
         Where a copy is a system call, a signal handler may run in the middle. What it logs is
         held too, so the segment stays, and nothing stands behind a frame that is not whole.
         """
-        if self.lost_rows:
-            gap = spool.frame(spool.encode_json(spool.GAP, self._take_gap()))
+        if self._lost.rows:
+            gap = spool.frame(spool.encode_json(spool.GAP, self._lost.take(self.trouble)))
             self._held.insert(0, gap)
             size = len(gap)
             self._held_bytes += size
@@ -391,31 +452,16 @@ class Stream:
             elif not self._held:
                 self.capacity = self._room
 
-    def _take_gap(self) -> JsonObject:
-        gap: JsonObject = {
-            "rows": self.lost_rows,
-            "points": self._lost_points,
-            "first_step": self._lost_first,
-            "last_step": self._lost_last,
-            "reason": (self.trouble or "no room")[:_MAX_REASON],
-        }
-        self.lost_rows = self._lost_points = 0
-        return gap
-
-    def _staged(self) -> int:
-        return sum(self._sizes.values())
-
     def _waiting(self) -> int:
-        return self._staged() + self._held_bytes
+        return self._kept.staged + self._held_bytes
 
-    def _forget_taken(self) -> None:
-        """Forget the segments that the sender has moved on."""
-        try:
-            there = set(os.listdir(self.folder))
-        except OSError:
-            return
-        for name in [name for name in self._sizes if name not in there]:
-            del self._sizes[name]
+    def _make_segments_again(self) -> None:
+        size = self._room + _LAST_WORDS if self.buffer is not None else 0
+        fresh = self._kept.restore(self.end, self.base, size)
+        self.restored += 1
+        if fresh is not None and self.buffer is not None:
+            self.buffer.close()
+            self.buffer = fresh
 
 
 def _is_completed(buffer: Segment, at: int, framed: bytes) -> bool:
@@ -450,3 +496,9 @@ def _points_in(framed: bytes) -> int:
     if kind in (spool.LOOSE_ROW, spool.MIXED_ROW):
         return int.from_bytes(framed[9:13], "little")
     return 0
+
+
+def _points_of(offset: int, data: bytes) -> int:
+    """Return how many values a piece of the stream holds."""
+    frames = spool.whole_frames(data, offset=offset)
+    return sum(_points_in(data[one.offset - offset : one.end - offset]) for one in frames)

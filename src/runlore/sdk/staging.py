@@ -62,21 +62,11 @@ def read_target(folder: str) -> Target:
     missing = [name for name in Target._fields if name not in found]
     if missing:
         raise ValueError(f"expected {missing[0]!r} in {folder}/target")
-    text = {name: str(found[name]) for name in Target._fields}
-    return Target(
-        url=text["url"],
-        api_key=text["api_key"],
-        mode=text["mode"],
-        home=text["home"],
-        host=text["host"],
-        owner=text["owner"],
-        project=text["project"],
-        run=text["run"],
-        writer=text["writer"],
-        pid=int(text["pid"]),
-        start=int(text["start"]),
-        role=text["role"],
+    url, key, mode, home, host, owner, project, run, writer, pid, start, role = (
+        str(found[name]) for name in Target._fields
     )
+    numbers = int(pid), int(start)
+    return Target(url, key, mode, home, host, owner, project, run, writer, *numbers, role)
 
 
 def start_of(pid: int) -> int | None:
@@ -301,7 +291,7 @@ class Staged:
                     name = os.path.basename(path)
                     for one in (os.readlink(path), os.path.join(OVERFLOW, name)):
                         self._left_on_disk.append(os.path.join(self.folder, one))
-                os.unlink(path)
+                _remove_taken(path)
                 del self._segments[0]
 
     def tidy_disk(self) -> None:
@@ -342,7 +332,9 @@ class Staged:
 
     def _first(self) -> list[int]:
         names = os.listdir(self.folder)
-        return sorted(int(name) for name in names if len(name) == 20 and name.isdecimal())[:1]
+        found = sorted(name for name in names if len(name) == 20 and name.isdecimal())
+        # A folder that was made again may have links to what was taken from the disk before.
+        return [int(name) for name in found if os.path.exists(f"{self.folder}/{name}")][:1]
 
     def _scan_segment(self, size: int) -> bool:
         """Read the segment of `tail` once from there on; tell whether `tail` moved."""
@@ -419,6 +411,21 @@ class Staged:
         with self._lock:
             self._segments.append(self.tail)
         return True
+
+
+def _remove_taken(path: str) -> None:
+    """Remove a segment, and empty it, so that its writer, who holds it open, sees it was taken."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    except OSError:
+        # A link, as those to the disk are, for which nobody waits here.
+        os.unlink(path)
+        return
+    try:
+        os.unlink(path)
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
 
 
 class Fetched(NamedTuple):

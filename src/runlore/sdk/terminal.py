@@ -34,7 +34,8 @@ class Ending(NamedTuple):
     `delivered` of `points` values are on a server, None if that cannot be read; `lost` were
     counted as a gap. `trouble` says why not all of it is delivered; `spool` is where it waits, on
     the disk if `is_settled`, else still in staging. `is_deleted` says that the server has deleted
-    the run and takes no more, `is_interrupted` that nobody waited for the end of delivery.
+    the run and takes no more, `is_interrupted` that nobody waited for the end of delivery,
+    `removed` why staging, which somebody removed, could not be made again.
     """
 
     exit_code: int
@@ -48,6 +49,7 @@ class Ending(NamedTuple):
     is_settled: bool
     is_deleted: bool = False
     is_interrupted: bool = False
+    removed: str | None = None
 
 
 class Notices:
@@ -69,6 +71,16 @@ class Notices:
             f"None:{key}",
             f"runlore: {shown(key)} was None and was skipped; log NaN to show a hole",
         )
+
+    def removed(self, folder: str, times: int) -> None:
+        """Say that staging was removed, if it was, and is there again."""
+        if times:
+            self.once(
+                "removed",
+                f"runlore: {folder} was removed while the run goes on, as systemd does when its "
+                "user logs out; it is made again with what waited there. 'loginctl enable-linger' "
+                "or RUNLORE_STAGING, a folder outside /dev/shm, prevents that",
+            )
 
     def trouble(self, trouble: str) -> None:
         """Say why what is logged has to wait."""
@@ -107,6 +119,12 @@ def ended(ending: Ending, curves: Sequence[Curve]) -> str:
         lines.append(
             "runlore: how much of it is delivered cannot be read here, where no more files may be "
             "opened; the sender goes on with the rest, and 'runlore sync' delivers what it leaves"
+        )
+    elif ending.removed is not None:
+        lines.append(
+            f"runlore: {ending.spool} was removed and could not be made again ({ending.removed}); "
+            "of what waited there only what is on the disk already goes out, with 'runlore sync' "
+            "or the next 'runlore serve' on this machine"
         )
     elif ending.is_interrupted and not ending.is_deleted:
         goal = "the disk" if ending.is_offline else "the server"

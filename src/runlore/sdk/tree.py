@@ -7,8 +7,9 @@ import json
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from errno import EDQUOT, EEXIST, EMFILE, ENFILE, ENOSPC, ENOTEMPTY
+from errno import EACCES, EDQUOT, EEXIST, EMFILE, ENFILE, ENOSPC, ENOTEMPTY
 from typing import NamedTuple
 
 from runlore.core.json import JsonObject
@@ -113,12 +114,62 @@ def _open_in(root: str) -> str:
     path = os.path.join(root, f"{own}-{process_start(own)}")
     fresh = os.path.join(root, f".{own}-{process_start(own)}")
     os.makedirs(fresh, mode=0o700, exist_ok=True)
-    if not os.path.exists(os.path.join(fresh, "wake")):
-        os.mkfifo(os.path.join(fresh, "wake"), 0o600)
-    # The sender's number finds room there, however full staging is by then.
-    _write(os.path.join(fresh, "lock"), b"0".ljust(_LOCK_BYTES), os.O_CREAT)
+    _furnish(fresh)
     _rename(fresh, path)
     return path
+
+
+def restore(folder: str, target: JsonObject, home: str, fill: Callable[[str], None]) -> None:
+    """Make a writer's folder again that somebody removed, and its tree with it.
+
+    Args:
+        folder: the writer's folder, where it was.
+        target: what its target said.
+        home: where it goes on when memory has no room.
+        fill: puts the segments into the folder before anybody sees it.
+
+    Raises:
+        OSError: there is no room for it, or no way to make it.
+    """
+    tree, writer = os.path.split(folder)
+    try:
+        _make_private(os.path.dirname(tree))
+    except (NotADirectoryError, PermissionError) as error:
+        # Without a number it would look like what a signal handler raises.
+        raise OSError(EACCES, error.strerror or str(error)) from error
+    with suppress(FileExistsError):
+        os.mkdir(tree, 0o700)
+    _furnish(tree)
+    if os.path.lexists(folder):
+        # Of which only files were removed.
+        gone = os.path.join(tree, f".{writer}.gone")
+        _remove(gone)
+        os.rename(folder, gone)
+        _remove(gone)
+    fresh = os.path.join(tree, f".{writer}")
+    _remove(fresh)
+    try:
+        _add_writer(tree, writer, target, home, fill)
+    except BaseException:
+        _remove(fresh)
+        raise
+
+
+def _furnish(tree: str) -> None:
+    """Put into a tree what a sender wants there."""
+    with suppress(FileExistsError):
+        os.mkfifo(os.path.join(tree, "wake"), 0o600)
+    with suppress(FileExistsError):
+        # The sender's number finds room there, however full staging is by then.
+        content = b"0".ljust(_LOCK_BYTES)
+        _write(os.path.join(tree, "lock"), content, os.O_CREAT | os.O_EXCL)
+
+
+def _remove(folder: str) -> None:
+    with suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
 
 
 def _check_room(tree: str) -> None:
@@ -129,7 +180,13 @@ def _check_room(tree: str) -> None:
         raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
-def _add_writer(tree: str, writer: str, target: JsonObject, home: str) -> str:
+def _add_writer(
+    tree: str,
+    writer: str,
+    target: JsonObject,
+    home: str,
+    fill: Callable[[str], None] = lambda folder: None,
+) -> str:
     """Make a writer's folder with its target, whole at once; return the folder."""
     path = os.path.join(tree, writer)
     fresh = os.path.join(tree, f".{writer}")
@@ -138,6 +195,7 @@ def _add_writer(tree: str, writer: str, target: JsonObject, home: str) -> str:
     for name in ACKS[:2]:
         _write(os.path.join(fresh, name), b" " * ACK_BYTES, os.O_CREAT | os.O_EXCL)
     os.symlink(os.path.join(home, "staging", OVERFLOW, writer), os.path.join(fresh, OVERFLOW))
+    fill(fresh)
     _rename(fresh, path)
     return path
 

@@ -33,6 +33,7 @@ _ROUTES: tuple[HTTPRouteHandler, ...] = (
     runs.list_runs,
     runs.group_runs,
     runs.get_run,
+    runs.list_run_keys,
     runs.update_run,
     runs.delete_run,
     history.read_history,

@@ -174,6 +174,20 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class RunKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of a run; one with values of several kinds is there once for each."""
+
+    key: str
+    kind: Kind
+
+
+class RunKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The metrics of a run, the first by name; `more` says that it has others behind them."""
+
+    keys: list[RunKey]
+    more: bool
+
+
 class SeriesGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Runs, by id, that are read as one series."""
 

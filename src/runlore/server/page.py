@@ -109,7 +109,7 @@ def early_questions(name: str, query: str) -> tuple[str, ...]:
             return (keys,) if is_searched else (keys, runs)
         case [owner, project, "runs", run]:
             path = f"/api/v1/projects/{owner}/{project}"
-            return (f"{path}/keys", f"{path}/runs/{run}")
+            return (f"{path}/runs/{run}/keys", f"{path}/runs/{run}")
         case _:
             return ()
 

@@ -33,6 +33,7 @@ from runlore.store.runs import (
 MAX_PAGE = 1000
 MAX_KEYS = 20_000
 MAX_GROUPS = 10_000
+MAX_RUN_KEYS = 20_000
 MAX_ROWS = 10_000
 PAGE_TEXT = 8 * 1024 * 1024
 """A page of runs or rows ends with the one that brings its texts to as many characters."""
@@ -85,6 +86,14 @@ class ProjectKey:
     key: str
     kind: Kind
     runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKeys:
+    """The metrics of a run, the first by name, and whether there are more."""
+
+    keys: list[KeySummary]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +273,22 @@ class Runs:
             if last is None or key <= last
         ]
         return ProjectKeys(keys=keys, next=last)
+
+    def run_keys(self, ref: RunRef, *, limit: int = MAX_RUN_KEYS) -> RunKeys:
+        """Return the metrics of a run by name, at most so many.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DeletedError: there was.
+        """
+        self._runs.get(ref)
+        # One more tells whether there are any behind them.
+        found = self._metrics.keys(ref, limit=limit + 1)
+        names = list(dict.fromkeys(one.key for one in found))
+        if len(names) <= limit:
+            return RunKeys(keys=found, more=False)
+        last = names[limit - 1]
+        return RunKeys(keys=[one for one in found if one.key <= last], more=True)
 
     def rows(
         self,

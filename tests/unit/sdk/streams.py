@@ -101,4 +101,4 @@ def read_back(rows: Rows) -> Read:
     """End rows and read what their stream holds."""
     rows.close(None)
     rows.release()
-    return read(staged(Path(rows._stream.folder)))
+    return read(staged(Path(rows.stream.folder)))

@@ -110,7 +110,7 @@ def test_segments_grow_and_follow_one_another_without_a_hole(tmp_path: Path) -> 
     data = {f"k{i}": float(i) for i in range(500)}
     for _ in range(2000):
         rows.log(data, None, None)
-    sizes = [path.stat().st_size for path in sorted(Path(rows._stream.folder).iterdir())]
+    sizes = [path.stat().st_size for path in sorted(Path(rows.stream.folder).iterdir())]
     found = read_back(rows)
     assert sizes[:5] == [65536, 262144, 1048576, 4194304, 4194304]
     assert [step for step, _ in found.rows] == list(range(2000))
@@ -383,7 +383,7 @@ def test_beyond_the_limit_rows_are_counted_and_a_gap_says_so_when_there_is_room(
     for path in sorted(folder.iterdir())[:-1]:
         path.unlink()
     rows.log(data, None, None)
-    found = read(before[: rows._stream.base] + staged(folder)[-(1 << 20) :])
+    found = read(before[: rows.stream.base] + staged(folder)[-(1 << 20) :])
     rows.close(None)
     rows.release()
     first, last = 1000 - lost, 999
@@ -397,7 +397,7 @@ def test_without_room_in_memory_rows_wait_and_follow_in_order(
 ) -> None:
     monkeypatch.setattr(sdk_spool, "_RETRY_NS", 0)
     rows = some_rows(tmp_path)
-    folder = Path(rows._stream.folder)
+    folder = Path(rows.stream.folder)
     away = folder.with_name("away")
     data = {f"k{i}": float(i) for i in range(100)}
     for number in range(500):
@@ -407,7 +407,7 @@ def test_without_room_in_memory_rows_wait_and_follow_in_order(
             away.rename(folder)
         rows.log(data, None, None)
         rows.log({"late": True}, None, None)
-    assert rows.held_bytes == 0
+    assert rows.stream.held_bytes == 0
     found = read_back(rows)
     assert [step for step, _ in found.rows] == list(range(1000))
 
@@ -420,7 +420,7 @@ def test_where_no_file_can_be_preallocated_rows_are_written_instead(
 
     monkeypatch.setattr("os.posix_fallocate", refuse)
     rows = some_rows(tmp_path)
-    assert isinstance(rows._stream.buffer, WrittenSegment)
+    assert isinstance(rows.stream.buffer, WrittenSegment)
     for number in range(5000):
         rows.log({"loss": 0.5 * number, "acc": 1}, None, None)
     found = read_back(rows).rows
@@ -433,7 +433,7 @@ def test_rows_that_found_no_room_before_the_end_are_counted_as_lost(
     monkeypatch.setattr(sdk_spool, "_RETRY_NS", 0)
     rows = some_rows(tmp_path)
     rows.log({"first": 1.0}, None, None)
-    Path(rows._stream.folder).rename(tmp_path / "away")
+    Path(rows.stream.folder).rename(tmp_path / "away")
     for number in range(5000):
         rows.log({f"k{i}": float(i + number) for i in range(10)}, None, None)
     rows.close(None)

@@ -44,7 +44,7 @@ def written_rows(folder: Path, patch: pytest.MonkeyPatch, handle: Callable[[], N
     patch.setattr("os.posix_fallocate", refuse)
     patch.setattr("os.pwrite", pwrite)
     rows = some_rows(folder)
-    assert isinstance(rows._stream.buffer, WrittenSegment)
+    assert isinstance(rows.stream.buffer, WrittenSegment)
     return rows
 
 
@@ -120,6 +120,6 @@ def test_a_handler_that_ends_the_run_in_the_middle_of_a_write_ends_it_behind_the
         for logged in range(1000):
             rows.log({"m": logged}, None, None)
     assert 20 < logged < 999
-    found = read(staged(Path(rows._stream.folder)))
+    found = read(staged(Path(rows.stream.folder)))
     assert [values["m"] for _, values in found.rows] == list(range(logged))
     assert found.kinds[-1] == spool.FINISH

@@ -15,7 +15,7 @@ _PROJECT = "/api/v1/projects/local/digits"
         ("local/digits", "q=wide", (f"{_PROJECT}/keys",)),
         ("local/digits", "where=config.lr<1", (f"{_PROJECT}/keys",)),
         ("local/digits", "sort=-name", (f"{_PROJECT}/keys",)),
-        ("local/digits/runs/one", "", (f"{_PROJECT}/keys", f"{_PROJECT}/runs/one")),
+        ("local/digits/runs/one", "", (f"{_PROJECT}/runs/one/keys", f"{_PROJECT}/runs/one")),
         ("settings", "", ()),
         ("local/digits/runs/one/more", "", ()),
         ("local/a>; rel=preload, <b", "", ()),

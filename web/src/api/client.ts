@@ -2,7 +2,7 @@
 import type { XAxis } from "../lib/axis";
 import { PREFIX } from "../lib/prefix";
 import { decodeJson, decodeProblem, decodeSeries } from "./decode";
-import type { Column, MetricKeys, Project, Run, RunPage, Series } from "./nouns";
+import type { Column, MetricKeys, Project, Run, RunKeys, RunPage, Series } from "./nouns";
 
 const SERIES_TYPE = "application/vnd.runlore.series";
 const TIMEOUT_MS = 20_000;
@@ -81,6 +81,11 @@ export async function deleteRun(owner: string, project: string, run: string): Pr
 /** The first metrics of a project by name; `next` is null unless there are more. */
 export async function listKeys(owner: string, project: string): Promise<MetricKeys> {
   return await get<MetricKeys>(`${projectPath(owner, project)}/keys`);
+}
+
+/** The first metrics of a run by name. */
+export async function listRunKeys(owner: string, project: string, run: string): Promise<RunKeys> {
+  return await get<RunKeys>(`${runPath(owner, project, run)}/keys`);
 }
 
 export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {

@@ -7,6 +7,8 @@ type JsonObject = { readonly [key: string]: JsonValue };
 
 export type Project = Readonly<Schemas["Project"]>;
 export type MetricKey = Readonly<Schemas["Key"]>;
+export type RunKey = Readonly<Schemas["RunKey"]>;
+export type RunKeys = Readonly<Schemas["RunKeys"]>;
 export type MetricKeys = Readonly<Schemas["Keys"]>;
 export type Column = Readonly<Schemas["RunColumn"]>;
 

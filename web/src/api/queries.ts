@@ -9,10 +9,9 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState } from "react";
 
-import { STEP } from "../lib/axis";
-import { deleteRun, getProject, getRun, listColumns, listKeys, listProjects, listRuns, readSeries, type RunEdit, type RunQuery, updateRun } from "./client";
+import { deleteRun, getProject, getRun, listColumns, listKeys, listProjects, listRunKeys, listRuns, type RunEdit, type RunQuery, updateRun } from "./client";
 import type { Live } from "./live";
-import type { Change, MetricKey, Run, RunPage } from "./nouns";
+import type { Change, MetricKeys, Run, RunKey, RunPage } from "./nouns";
 import { SeriesStore } from "./series";
 
 const RUNS_PER_PAGE = 200;
@@ -73,24 +72,13 @@ export function useKeys(owner: string, project: string) {
   return useQuery({ queryKey: ["keys", owner, project], queryFn: () => listKeys(owner, project) });
 }
 
-/** The keys under which a run has numbers, out of those of its project: a summary may leave some out. */
-export function useRunKeys(owner: string, project: string, run: string, all: readonly MetricKey[] | undefined) {
-  const keys = numberKeys(all ?? []);
-  return useQuery({
-    queryKey: ["run-keys", owner, project, run, keys],
-    queryFn: async () => {
-      if (keys.length === 0) return [];
-      const query = { runs: [run], groups: [], keys, buckets: 2, start: null, stop: null, x: STEP };
-      const found = new Set((await readSeries(owner, project, query)).map((series) => series.key));
-      return keys.filter((key) => found.has(key));
-    },
-    enabled: all !== undefined,
-    placeholderData: (before) => before,
-  });
+/** The keys of a run itself: its project may have many more, its summary leave some out. */
+export function useRunKeys(owner: string, project: string, run: string) {
+  return useQuery({ queryKey: ["run-keys", owner, project, run], queryFn: () => listRunKeys(owner, project, run) });
 }
 
 /** The keys that have numbers; one key may have values of several kinds. */
-export function numberKeys(keys: readonly MetricKey[]): string[] {
+export function numberKeys(keys: readonly RunKey[]): string[] {
   return [...new Set(keys.flatMap(({ key, kind }) => (kind === "string" ? [] : [key])))];
 }
 
@@ -183,7 +171,7 @@ function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isF
   // All pages of a list are asked for again: far down a long one not as often.
   refresh.ask(["runs", owner, project], pause * Math.max(1, pagesOf(client, owner, project)));
   refresh.ask(["keys", owner, project], hasKeys(client, owner, project) ? pause : SOON_MS);
-  refresh.ask(["run-keys", owner, project, run], LATER_MS);
+  refresh.ask(["run-keys", owner, project, run], isFirst ? SOON_MS : LATER_MS);
   refresh.ask(["run", owner, project, run], isNews ? SOON_MS : 1_000);
 }
 
@@ -193,7 +181,7 @@ function pagesOf(client: QueryClient, owner: string, project: string): number {
 }
 
 function hasKeys(client: QueryClient, owner: string, project: string): boolean {
-  return (client.getQueryData<readonly unknown[]>(["keys", owner, project]) ?? []).length > 0;
+  return (client.getQueryData<MetricKeys>(["keys", owner, project])?.keys.length ?? 0) > 0;
 }
 
 /** Invalidates each query at once when asked, then at most once per pause. */

@@ -159,6 +159,23 @@ export interface paths {
         patch: operations["ApiV1ProjectsOwnerRunsUpdateRun"];
         trace?: never;
     };
+    "/api/v1/projects/{owner}/{project}/runs/{run}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** ListRunKeys */
+        get: operations["ApiV1ProjectsOwnerRunsKeysListRunKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{owner}/{project}/runs/{run}/history": {
         parameters: {
             query?: never;
@@ -427,6 +444,17 @@ export interface components {
         RunGroupList: {
             groups: components["schemas"]["RunGroup"][];
             total: number;
+        };
+        /** RunKey */
+        RunKey: {
+            key: string;
+            /** @enum {string} */
+            kind: "number" | "bool" | "string";
+        };
+        /** RunKeys */
+        RunKeys: {
+            keys: components["schemas"]["RunKey"][];
+            more: boolean;
         };
         /** RunList */
         RunList: {
@@ -896,6 +924,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Bad request syntax or unsupported method */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        status_code: number;
+                        detail: string;
+                        extra?: null | {
+                            [key: string]: unknown;
+                        } | unknown[];
+                    };
+                };
+            };
+        };
+    };
+    ApiV1ProjectsOwnerRunsKeysListRunKeys: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                owner: string;
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunKeys"];
                 };
             };
             /** @description Bad request syntax or unsupported method */

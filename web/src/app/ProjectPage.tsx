@@ -3,11 +3,11 @@ import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "../api/client";
-import type { Run } from "../api/nouns";
-import { numberKeys, useKeys, useRuns, useSeriesStore } from "../api/queries";
+import type { MetricKey, Run } from "../api/nouns";
+import { numberKeys, type RunsAsked, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
-import { chartedKeys } from "../features/panels/sections";
+import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import type { PanelRun } from "../features/panels/source";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { GroupChoice, GroupLegend } from "../features/runs/GroupChoice";
@@ -35,7 +35,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const [isListOpen, setListOpen] = useState<boolean | null>(null);
   const isListShown = isListOpen ?? !isNarrow;
   const asked = { search: searchFor(view.search), state: view.state, filter: view.where, sort: view.sort };
-  const runs = useRuns(owner, project, asked);
+  const { runs, refused } = useGoodRuns(owner, project, asked);
   const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
@@ -51,10 +51,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     if (isShort) void fetchNextPage();
     // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
   }, [isShort, dataUpdatedAt, fetchNextPage]);
-  const charted = useMemo(
-    () => keys.data && chartedKeys(numberKeys(keys.data.keys), all.map((run) => run.definitions)),
-    [keys.data, all],
-  );
+  const charted = useCharted(keys.data?.keys, all);
   useCommands(
     useMemo<Command[]>(
       () => [
@@ -64,7 +61,6 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       [isListShown, onView],
     ),
   );
-  const refused = runs.error instanceof ApiError && runs.error.status === 400 && view.where + view.sort !== "" ? runs.error.message : null;
   const error = runs.error ?? keys.error;
   if (error !== null && runs.data === undefined && refused === null) {
     return (
@@ -137,10 +133,28 @@ function MostNote({ view, onView }: { readonly view: View; readonly onView: View
   );
 }
 
+/** The runs that are asked for, or while the server refuses the question, those of the last good one; and why it does. */
+function useGoodRuns(owner: string, project: string, asked: RunsAsked) {
+  const [good, setGood] = useState(asked);
+  const runs = useRuns(owner, project, asked);
+  const before = useRuns(owner, project, good);
+  const { error } = runs;
+  const refused = error instanceof ApiError && error.status === 400 && asked.filter + asked.sort !== "" ? error.message : null;
+  if (runs.isSuccess && !runs.isPlaceholderData && JSON.stringify(good) !== JSON.stringify(asked)) setGood(asked);
+  return { runs: refused !== null && before.data !== undefined ? before : runs, refused };
+}
+
+/** The keys that have panels; the same array as long as no run hides another one. */
+function useCharted(keys: readonly MetricKey[] | undefined, runs: readonly Run[]): readonly string[] | undefined {
+  const names = JSON.stringify(hiddenNames(runs.map((run) => run.definitions)));
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `names` is what is hidden, compared by value
+  return useMemo(() => keys && chartedKeys(numberKeys(keys), hiddenNames(runs.map((run) => run.definitions))), [keys, names]);
+}
+
 function KeysNote({ count }: { readonly count: number }) {
   return (
     <p className="note">
-      This project has more metrics than fit on a page: there are charts of the first {formatCount(count)} by name. The page of a run shows those of its summary.
+      This project has more metrics than fit on a page: there are charts of the first {formatCount(count)} by name. The page of a run shows its own.
     </p>
   );
 }

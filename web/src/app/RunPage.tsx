@@ -2,19 +2,17 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import type { MetricKey, MetricKeys, Run } from "../api/nouns";
-import { useKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
+import { numberKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
-import { chartedKeys } from "../features/panels/sections";
+import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
+import { formatCount } from "../lib/format";
 import { Notice, useIsDark } from "../ui/parts";
 import { useView } from "./useView";
 
-/** The server answers for so many metrics at once. */
-const MOST_KEYS = 20_000;
 const UNBROKEN: readonly number[] = [];
 
 interface RunPageProps {
@@ -27,7 +25,6 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const [view, onView] = useView();
   const navigate = useNavigate();
   const run = useRun(owner, project, id);
-  const keys = useKeys(owner, project);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
   const isDark = useIsDark();
@@ -36,9 +33,9 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const name = run.data?.name ?? "";
   const runs = useMemo(() => [{ id, name, color, dash, members: [] }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
-  const own = useRunKeys(owner, project, id, keys.data && runKeys(keys.data, run.data));
+  const own = useRunKeys(owner, project, id);
   const charted = useMemo(
-    () => definitions && own.data && chartedKeys(own.data, [definitions]),
+    () => definitions && own.data && chartedKeys(numberKeys(own.data.keys), hiddenNames([definitions])),
     [own.data, definitions],
   );
   if (run.error !== null && run.data === undefined) {
@@ -64,23 +61,22 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       )}
       <div className="run-body">
         <main className="main">
-          <PanelGrid
-            keys={charted}
-            runs={runs}
-            view={view}
-            onView={onView}
-            store={store}
-            crosshair={crosshair}
-          />
+          {own.data?.more === true && <p className="note">There are charts of this run’s first {formatCount(charted?.length ?? 0)} metrics by name; its export has all.</p>}
+          {own.error !== null && own.data === undefined ? (
+            <Notice title="Its charts cannot be shown"><p>{own.error.message}</p></Notice>
+          ) : (
+            <PanelGrid
+              keys={charted}
+              runs={runs}
+              view={view}
+              onView={onView}
+              store={store}
+              crosshair={crosshair}
+            />
+          )}
         </main>
         {run.data !== undefined && <RunTables run={run.data} />}
       </div>
     </div>
   );
-}
-
-/** The metrics that a run may have: those of its project, or where there are too many to list those of its summary. */
-function runKeys({ keys, next }: MetricKeys, run: Run | undefined): readonly MetricKey[] | undefined {
-  if (next === null) return keys;
-  return run && Object.keys(run.summary).slice(0, MOST_KEYS).map((key) => ({ key, kind: "number", runs: 1 }));
 }

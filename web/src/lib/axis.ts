@@ -36,7 +36,7 @@ export function placeText(axis: XAxis, value: number): string {
     case "time":
       return new Date(value * 1000).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
     case "relative":
-      return value < 0 ? formatNumber(value) : formatDuration(value);
+      return formatDuration(value);
     case "key":
       return `${readableText(axis.key)} ${formatNumber(value)}`;
   }

@@ -33,9 +33,10 @@ export function formatCount(value: number): string {
   return minus(`${trimZeros((value / unit).toPrecision(3))}${name}`);
 }
 
-/** Seconds as the two largest units: `3m 12s`, `2h 4m`, `0.4s`. */
+/** Seconds as the two largest units: `3m 12s`, `2h 4m`, `0.4s`, `−16m 40s`. */
 export function formatDuration(seconds: number): string {
-  if (seconds < 10) return `${trimZeros(Math.max(0, seconds).toFixed(1))}s`;
+  if (seconds <= -0.05) return `−${formatDuration(-seconds)}`;
+  if (seconds < 10) return `${trimZeros(Math.abs(seconds).toFixed(1))}s`;
   const whole = Math.round(seconds);
   const first = UNITS.findIndex(([size]) => whole >= size);
   const [size, unit] = UNITS[first] ?? [1, "s"];

@@ -20,11 +20,14 @@ from runlore.server.nouns import (
     Run,
     RunGroup,
     RunGroupList,
+    RunKey,
+    RunKeys,
     RunList,
     RunPatch,
     a_run,
+    shown,
 )
-from runlore.services.runs import MAX_GROUPS, MAX_PAGE, RunUpdate
+from runlore.services.runs import MAX_GROUPS, MAX_PAGE, MAX_RUN_KEYS, RunUpdate
 from runlore.store.runs import Place
 from runlore.wire.document import plain, unplain_object
 
@@ -119,6 +122,20 @@ async def group_runs(
 async def get_run(backend: Backend, owner: str, project: str, run: str) -> Run:
     """Return a run."""
     return a_run(await to_thread(backend.runs.get, run_ref(owner, project, run)))
+
+
+@get(f"{_RUN}/keys")
+async def list_run_keys(
+    backend: Backend,
+    owner: str,
+    project: str,
+    run: str,
+    limit: Annotated[int, Parameter(ge=1, le=MAX_RUN_KEYS)] = MAX_RUN_KEYS,
+) -> RunKeys:
+    """Return the metrics of a run and its ancestors, the first by name."""
+    found = await to_thread(backend.runs.run_keys, run_ref(owner, project, run), limit=limit)
+    keys = [RunKey(key=shown(one.key), kind=one.kind) for one in found.keys]
+    return RunKeys(keys=keys, more=found.more)
 
 
 @patch(_RUN)

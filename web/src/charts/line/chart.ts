@@ -22,7 +22,7 @@ import {
   toY,
 } from "./model";
 import { fitted, heightOf, type Ink, Plot } from "./plot";
-import { axisTicks, xTicks } from "./ticks";
+import { axisTicks, fittingTicks } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface ChartEvents {
@@ -43,7 +43,8 @@ export interface ChartContent {
 }
 
 const AROUND = 3;
-const X_LABEL_PX = 56;
+/** The ends of a rounded axis are of the picture. */
+const EDGE_PX = 1;
 const Y_LABEL_PX = 24;
 const NO_EXTENT: Extent = [0, 1];
 
@@ -73,6 +74,8 @@ export class LineChart {
   /** What stands on the upper canvas. */
   #strong: Line | null = null;
   #isPointedHere = false;
+  /** Where in the plot the pointer is; null where keys moved the crosshair. */
+  #pointer: { readonly x: number; readonly y: number } | null = null;
 
   constructor(root: HTMLElement, crosshair: Crosshair, read: () => ChartContent, events: ChartEvents) {
     this.#root = root;
@@ -117,6 +120,7 @@ export class LineChart {
     const next = line.x[Math.max(0, Math.min(line.x.length - 1, index))];
     if (next === undefined) return;
     this.#isPointedHere = true;
+    this.#pointer = null;
     this.#crosshair.point({ x: next, run: line.id });
   }
 
@@ -131,6 +135,7 @@ export class LineChart {
   /** The pointer or the focus has gone elsewhere. */
   leave(): void {
     this.#isPointedHere = false;
+    this.#pointer = null;
     this.#crosshair.leave();
   }
 
@@ -147,12 +152,16 @@ export class LineChart {
     const yAxis = { ticks: axisTicks(y, options.isLogY, most), extent: y, isLog: options.isLogY };
     this.#plot.layOut(width, height, yAxis.ticks);
     const { isLogX, isLogY } = options;
+    const drawn = this.#scale;
     this.#scale = { x, y, width: this.#plot.width, height: this.#plot.height, isLogX, isLogY };
-    const ticks = xTicks(options.axis, x, isLogX, Math.floor(this.#scale.width / X_LABEL_PX));
+    const ticks = fittingTicks(options.axis, x, isLogX, this.#scale.width, this.#plot.widthOf);
     this.#plot.drawAxes(width, height, { ticks, extent: x, isLog: isLogX }, yAxis, inkOf(this.#root));
     drawLines(fitted(this.#lineCanvas, this.#scale.width, this.#scale.height), this.#lines, this.#scale);
     this.#root.dataset["drawn"] = String(this.#lines.length);
     this.#strong = null;
+    const { x: before } = drawn ?? {};
+    // The pointer stays where it is when the axis moves below it.
+    if (this.#pointer !== null && (before?.[0] !== x[0] || before[1] !== x[1])) this.#follow(this.#pointer.x, this.#pointer.y);
     this.#point();
     this.#events.onWidth(this.#scale.width);
     this.#events.onBeyond(values?.beyond ?? 0);
@@ -163,9 +172,8 @@ export class LineChart {
     this.#builtFor = String(options.halfLife);
     this.#built = new Map(
       inputs.map((input) => {
-        const { id, name, color, dash, members } = input;
         const known = before.get(input.buckets);
-        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, id, name, color, dash, members }];
+        return [input.buckets, known === undefined ? buildLine(input, options) : { ...known, ...input }];
       }),
     );
     return [...this.#built.values()];
@@ -185,7 +193,7 @@ export class LineChart {
     const isInside = height >= 0 && height <= scale.height;
     place(this.#dot, isInside ? toX(scale, strong?.x[index] ?? 0) : null, height);
     if (isInside) this.#dot.style.background = strong?.color ?? "";
-    if (x === null || !this.#isPointedHere) {
+    if (x === null || at === null || at < -EDGE_PX || at > scale.width + EDGE_PX || !this.#isPointedHere) {
       this.#tip.hide();
       return;
     }
@@ -212,6 +220,7 @@ export class LineChart {
     const place = placeAt(scale, x);
     const index = near === null ? -1 : indexNear(near.x, place);
     this.#isPointedHere = true;
+    this.#pointer = { x, y };
     // The crosshair snaps to the values of the nearest line, as a value stands nowhere else.
     this.#crosshair.point({ x: near?.x[index] ?? place, run: near?.id ?? null });
     nextFrame(this.#drawPointer);

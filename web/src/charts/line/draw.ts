@@ -1,6 +1,6 @@
 /** Draws lines on a canvas whose unit is a CSS pixel and whose origin is the plot's corner. */
 import { exitsOf, isWithin, type Line, type Scale } from "./model";
-import { intoPixels, noPixels, type Pixels, spikesOf, valuesInto } from "./pixels";
+import { bandsOf, hasBand, intoPixels, noPixels, type Pixels, strokesOf, valuesInto } from "./pixels";
 
 /** A pixel where screens have one for each: any wider line costs ten times as much. */
 const LINE_WIDTH = 1;
@@ -57,10 +57,10 @@ function drawLine(ctx: CanvasRenderingContext2D, line: Line, scale: Scale, { wid
   }
   if (line.hasBand) {
     ctx.globalAlpha = band;
-    if (band > 0) fillBand(ctx, shared);
+    if (band > 0) fillBand(ctx, shared, line.buckets.gaps);
     ctx.globalAlpha = line.isSmoothed ? RAW_ALPHA : SPIKE_ALPHA;
     ctx.lineWidth = Math.min(1, width);
-    strokeSpikes(ctx, shared, scale, band > 0);
+    strokeSpikes(ctx, line, shared, scale, band > 0);
   }
   ctx.globalAlpha = 1;
   ctx.lineWidth = width;
@@ -97,18 +97,8 @@ function strokePath(ctx: CanvasRenderingContext2D, { x, size }: Pixels, y: Float
   }
 }
 
-function fillBand(ctx: CanvasRenderingContext2D, pixels: Pixels): void {
-  let start = 0;
-  while (start < pixels.size) {
-    let stop = start;
-    let isBand = false;
-    while (stop < pixels.size && hasBand(pixels, stop)) {
-      isBand ||= (pixels.bottom[stop] ?? 0) > (pixels.top[stop] ?? 0);
-      stop += 1;
-    }
-    if (isBand) fillPart(ctx, pixels, start, stop);
-    start = stop + 1;
-  }
+function fillBand(ctx: CanvasRenderingContext2D, pixels: Pixels, gaps: Line["buckets"]["gaps"]): void {
+  for (const [start, stop] of bandsOf(pixels, gaps)) fillPart(ctx, pixels, start, stop);
 }
 
 function fillPart(ctx: CanvasRenderingContext2D, pixels: Pixels, from: number, to: number): void {
@@ -138,8 +128,8 @@ function fillColumns(ctx: CanvasRenderingContext2D, { x, top, bottom }: Pixels, 
   }
 }
 
-function strokeSpikes(ctx: CanvasRenderingContext2D, pixels: Pixels, scale: Scale, isOnBand: boolean): void {
-  const spikes = spikesOf(pixels, scale.height, SPIKE_REACH, isOnBand);
+function strokeSpikes(ctx: CanvasRenderingContext2D, line: Line, pixels: Pixels, scale: Scale, isOnBand: boolean): void {
+  const spikes = strokesOf(line, pixels, scale.height, SPIKE_REACH, isOnBand);
   if (spikes.length === 0) return;
   ctx.beginPath();
   for (const index of spikes) {
@@ -187,8 +177,4 @@ function fillArrow(ctx: CanvasRenderingContext2D, x: number, y: number, directio
   ctx.lineTo(x - MARK, y + direction * 2 * MARK);
   ctx.lineTo(x + MARK, y + direction * 2 * MARK);
   ctx.fill();
-}
-
-function hasBand({ x, top }: Pixels, index: number): boolean {
-  return !Number.isNaN(x[index] ?? Number.NaN) && !Number.isNaN(top[index] ?? Number.NaN);
 }

@@ -19,6 +19,8 @@ export interface Buckets {
   readonly to: Float64Array;
   /** Whether the axis goes on with the steps; else each bucket stands at its last place. */
   readonly isOrdered: boolean;
+  /** The buckets before which a gap lies that no band fills. */
+  readonly gaps?: ReadonlySet<number>;
 }
 
 export interface LineInput {
@@ -29,6 +31,8 @@ export interface LineInput {
   readonly dash: readonly number[];
   /** How many runs it stands for; 0 of a run itself. */
   readonly members: number;
+  /** Whether its band is an interval, which holds no values that could stick out. */
+  readonly isInterval: boolean;
   readonly buckets: Buckets;
 }
 
@@ -48,6 +52,7 @@ export interface Line {
   /** The pattern of the stroke; empty for an unbroken one. */
   readonly dash: readonly number[];
   readonly members: number;
+  readonly isInterval: boolean;
   readonly buckets: Buckets;
   /** The middle of each bucket on the x axis. */
   readonly x: Float64Array;
@@ -87,7 +92,7 @@ export function buildLine(input: LineInput, options: LineOptions): Line {
   for (let index = 0; index < x.length; index += 1) x[index] = ((buckets.from[index] ?? 0) + (buckets.to[index] ?? 0)) / 2;
   const isSmoothed = options.halfLife > 0;
   const y = isSmoothed ? smooth(buckets.step_last, buckets.mean, buckets.count, options.halfLife) : buckets.mean;
-  return { id: input.id, name: input.name, color: input.color, dash: input.dash, members: input.members, buckets, x, y, isSmoothed, ...summaryOf(buckets) };
+  return { ...input, x, y, isSmoothed, ...summaryOf(buckets) };
 }
 
 function summaryOf({ min, max, nan, posinf, neginf }: Buckets): Pick<Line, "low" | "high" | "hasBand" | "hasOdd"> {

@@ -91,6 +91,32 @@ function cut(pixel: number, most: number): number {
   return pixel < -FAR ? -FAR : pixel > most ? most : pixel;
 }
 
+export function hasBand({ x, top }: Pixels, index: number): boolean {
+  return !Number.isNaN(x[index] ?? Number.NaN) && !Number.isNaN(top[index] ?? Number.NaN);
+}
+
+/** The half-open spans, by their place in `pixels`, that a band fills without a break. */
+export function bandsOf(pixels: Pixels, gaps?: ReadonlySet<number>): (readonly [start: number, stop: number])[] {
+  const bands: (readonly [number, number])[] = [];
+  let start = 0;
+  let isBand = false;
+  const end = (stop: number, next: number): void => {
+    if (isBand) bands.push([start, stop]);
+    start = next;
+    isBand = false;
+  };
+  for (let index = 0; index < pixels.size; index += 1) {
+    if (!hasBand(pixels, index)) {
+      end(index, index + 1);
+      continue;
+    }
+    if (gaps?.has(pixels.first + index) === true) end(index, index);
+    isBand ||= (pixels.bottom[index] ?? 0) > (pixels.top[index] ?? 0);
+  }
+  end(pixels.size, pixels.size);
+  return bands;
+}
+
 /** Spikes that stand as near as this to each other do not hide one another. */
 const SPIKE_WIDTH = 3;
 /** Without bands, what is so many times as high as usual is told by its stroke. */
@@ -117,6 +143,11 @@ export function spikesOf({ top, bottom, size }: Pixels, height: number, reach: n
     if (isUnusual || sticksOut(index, top, bottom, size, height) > reach + usual) spikes.push(index);
   }
   return spikes;
+}
+
+/** The buckets of a line that get a stroke: of an interval none, as no value stands at its ends. */
+export function strokesOf({ isInterval }: Line, pixels: Pixels, height: number, reach: number, hasBand: boolean): number[] {
+  return isInterval ? [] : spikesOf(pixels, height, reach, hasBand);
 }
 
 /** By how much a bucket is higher, or goes deeper, than one near it on either side. */

@@ -2,7 +2,7 @@
 import { type Buckets, type Extent, indexesWithin } from "./model";
 
 /** Series as they come; with an axis other than the step they say where their buckets lie on it. */
-export type Stepped = Omit<Buckets, "from" | "to" | "isOrdered"> & {
+export type Stepped = Omit<Buckets, "from" | "to" | "isOrdered" | "gaps"> & {
   readonly x_min?: Float64Array;
   readonly x_max?: Float64Array;
   readonly x_last?: Float64Array;
@@ -51,6 +51,7 @@ function onAxis(columns: Stepped, least: Float64Array, greatest: Float64Array, l
     if (before !== undefined && (least[index] ?? 0) < (greatest[before] ?? 0)) isOrdered = false;
   }
   if (!isOrdered) known.sort((a, b) => (last[a] ?? 0) - (last[b] ?? 0));
+  const gaps = isOrdered ? gapsOf(known, least, greatest) : NO_GAPS;
   const pick = (column: Float64Array): Float64Array =>
     isOrdered && known.length === column.length ? column : Float64Array.from(known, (index) => column[index] ?? Number.NaN);
   return {
@@ -64,10 +65,40 @@ function onAxis(columns: Stepped, least: Float64Array, greatest: Float64Array, l
     nan: pick(columns.nan),
     posinf: pick(columns.posinf),
     neginf: pick(columns.neginf),
-    from: pick(isOrdered ? least : last),
+    from: pick(isOrdered ? atTheirEnd(least, greatest, known, gaps) : last),
     to: pick(isOrdered ? greatest : last),
     isOrdered,
+    gaps,
   };
+}
+
+const NO_GAPS: ReadonlySet<number> = new Set();
+/** A bucket, or what lies between two, that is so many times as wide as its neighbours holds a gap. */
+const GAP = 8;
+
+/** The buckets, by their place in `known`, before whose last point a gap lies: a fork's, or a restart's. */
+function gapsOf(known: readonly number[], least: Float64Array, greatest: Float64Array): ReadonlySet<number> {
+  const begin = (place: number): number => least[known[place] ?? -1] ?? Number.NaN;
+  const end = (place: number): number => greatest[known[place] ?? -1] ?? Number.NaN;
+  // From the end of the bucket before to the end of this one: what it takes of the axis.
+  const reach = (place: number): number => (place > 0 ? end(place) - end(place - 1) : end(place) - begin(place));
+  const gaps = new Set<number>();
+  for (const place of known.keys()) {
+    const around = [reach(place - 1), reach(place + 1)].filter((width) => width > 0);
+    if (around.length > 0 && reach(place) > GAP * Math.max(...around)) gaps.add(place);
+  }
+  return gaps;
+}
+
+/** Where buckets begin; one with a gap in it stands where its last point is, so that it fills none. */
+function atTheirEnd(least: Float64Array, greatest: Float64Array, known: readonly number[], gaps: ReadonlySet<number>): Float64Array {
+  if (gaps.size === 0) return least;
+  const from = least.slice();
+  for (const place of gaps) {
+    const index = known[place] ?? 0;
+    from[index] = greatest[index] ?? Number.NaN;
+  }
+  return from;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The frame of a chart: axes and grid on a canvas, and above it the plot, where the pointer chooses. */
 import { type Extent, portion } from "./model";
-import type { axisTicks } from "./ticks";
+import { type axisTicks, labelPlaces } from "./ticks";
 
 export type Ticks = ReturnType<typeof axisTicks>;
 
@@ -17,7 +17,7 @@ export interface Axis {
 }
 
 export interface PlotEvents {
-  /** The pointer is over a pixel of the plot, in which it began if it is pressed. */
+  /** The pointer is over a pixel of the plot, or beside it while it is pressed. */
   readonly onMove: (x: number, y: number) => void;
   readonly onLeave: () => void;
   readonly onSelect: (from: number, to: number) => void;
@@ -111,10 +111,15 @@ export class Plot {
     ctx.stroke();
     ctx.textAlign = "center";
     ctx.textBaseline = "top";
-    for (const { value, label } of labelled(x.ticks)) {
-      ctx.fillText(label, left + portion(value, x.extent, x.isLog) * this.#width, bottom + LABEL_GAP_PX);
+    const labels = labelled(x.ticks);
+    const boxes = labels.map(({ value, label }) => ({ at: left + portion(value, x.extent, x.isLog) * this.#width, width: ctx.measureText(label).width }));
+    for (const [index, at] of labelPlaces(boxes, 0, width).entries()) {
+      if (at !== null) ctx.fillText(labels[index]?.label ?? "", at, bottom + LABEL_GAP_PX);
     }
   }
+
+  /** How wide a text of the axes is. */
+  readonly widthOf = (text: string): number => this.#ground.getContext("2d")?.measureText(text).width ?? CHAR_PX * text.length;
 
   #follow(): void {
     const { element } = this;
@@ -122,7 +127,7 @@ export class Plot {
       const { left, top } = this.#placeNow();
       const x = event.clientX - left;
       if (this.#from !== null) this.#choose(this.#from, x);
-      else this.#events.onMove(x, event.clientY - top);
+      this.#events.onMove(this.#inside(x), event.clientY - top);
     });
     element.addEventListener("pointerleave", () => { this.#events.onLeave(); });
     element.addEventListener("dblclick", () => { this.#events.onReset(); });

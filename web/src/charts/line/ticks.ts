@@ -1,7 +1,8 @@
 /** Where an axis has its ticks, and which of them have room for a label. */
 
 import type { XAxis } from "../../lib/axis";
-import { formatCount, formatDuration, formatNumber } from "../../lib/format";
+import { formatCount, formatDuration, formatNumber, fullNumber } from "../../lib/format";
+import { portion } from "./model";
 
 export interface Tick {
   readonly value: number;
@@ -12,6 +13,8 @@ const DIGITS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 /** The digits that have labels: as many as there is room for. */
 const LABELLED = [DIGITS, [1, 2, 5], [1, 3], [1]];
 const MOST_TICKS = 40;
+/** The least that a label of an x axis takes. */
+const MIN_LABEL_PX = 56;
 
 /**
  * Ticks at one digit and zeros; on a long axis at powers of ten alone, and of these only some.
@@ -50,7 +53,7 @@ export function roundTicks(low: number, high: number, most: number): Tick[] {
   const first = Math.ceil(low / step);
   // Counted by index: behind 2^53 a count plus one is the same count.
   for (let index = 0; index < MOST_TICKS; index += 1) {
-    const value = Number(((first + index) * step).toPrecision(12));
+    const value = Number(((first + index) * step).toPrecision(15));
     if (value > high) break;
     if (value !== ticks.at(-1)?.value) ticks.push({ value, isLabelled: true });
   }
@@ -72,7 +75,7 @@ export function xTicks(axis: XAxis, extent: readonly [number, number], isLog: bo
   const step = TIME_STEPS.find((seconds) => seconds >= rough);
   if (isLog || rough < 1 || (step === undefined && !isClock)) {
     const ticks = axisTicks(extent, isLog, most);
-    return ticks.map(({ value, label }) => ({ value, label: label === "" ? "" : isClock ? clockText(value, rough) : value < 10 ? `${label}s` : formatDuration(value) }));
+    return ticks.map(({ value, label }) => ({ value, label: label === "" ? "" : isClock ? clockText(value, rough) : Math.abs(value) < 10 ? `${label}s` : formatDuration(value) }));
   }
   const by = step ?? Math.ceil(rough / DAY) * DAY;
   // Days and hours begin where the reader's clock says so.
@@ -109,15 +112,62 @@ export function axisTicks(
   return ticks.map(({ value }) => ({ value, label: labels.get(value) ?? "" }));
 }
 
+/** What a label needs beside another one. */
+const APART_PX = 12;
+
+/** The ticks of an x axis whose labels have room beside each other; as few as that takes. */
+export function fittingTicks(
+  axis: XAxis,
+  extent: readonly [number, number],
+  isLog: boolean,
+  width: number,
+  widthOf: (label: string) => number,
+): ReturnType<typeof axisTicks> {
+  let most = Math.max(1, Math.floor(width / MIN_LABEL_PX));
+  for (;;) {
+    const ticks = xTicks(axis, extent, isLog, most);
+    const labels = ticks.filter((tick) => tick.label !== "");
+    const widest = Math.max(0, ...labels.map((tick) => widthOf(tick.label))) + APART_PX;
+    if (most === 1 || labels.length < 2 || nearest(labels.map((tick) => portion(tick.value, extent, isLog) * width)) >= widest) return ticks;
+    most = Math.max(1, Math.min(most - 1, Math.floor(width / widest)));
+  }
+}
+
+/** How near the nearest two of some places are. */
+function nearest(places: readonly number[]): number {
+  return Math.min(...places.slice(1).map((place, index) => place - (places[index] ?? 0)));
+}
+
+/**
+ * Where labels below an axis stand: in the middle below their ticks, or moved so far that none is
+ * cut at an edge; null where one would lie on the one before.
+ */
+export function labelPlaces(labels: readonly { readonly at: number; readonly width: number }[], from: number, to: number): (number | null)[] {
+  let end = Number.NEGATIVE_INFINITY;
+  return labels.map(({ at, width }) => {
+    const middle = Math.max(from + width / 2, Math.min(to - width / 2, at));
+    if (middle - width / 2 < end + APART_PX / 2) return null;
+    end = middle + width / 2;
+    return middle;
+  });
+}
+
 /** Values as short as they can be while no two of them look the same. */
 export function valueLabels(ticks: readonly number[]): string[] {
   const most = Math.max(...ticks.map(Math.abs));
   const short = ticks.map(most >= 10_000 ? shortCount : most < 0.001 ? exponent : formatNumber);
   if (new Set(short).size === ticks.length) return short;
-  const digits = Array.from({ length: 13 }, (_, index) => index + 5).find(
-    (count) => new Set(ticks.map((tick) => tick.toPrecision(count))).size === ticks.length,
+  // Two that differ are not enough: a label names the place where it stands.
+  const room = nearest([...ticks].sort((a, b) => a - b)) / 100;
+  const digits = Array.from({ length: 13 }, (_, index) => index + 5).find((count) =>
+    ticks.every((tick) => Math.abs(Number(tick.toPrecision(count)) - tick) <= room),
   );
-  return digits === undefined ? short : ticks.map((tick) => String(Number(tick.toPrecision(digits))));
+  return digits === undefined ? short : ticks.map((tick) => plainNumber(Number(tick.toPrecision(digits))));
+}
+
+/** Whole numbers of many digits are read in threes. */
+function plainNumber(value: number): string {
+  return Number.isSafeInteger(value) ? fullNumber(value).replace("-", "−") : String(value);
 }
 
 function shortCount(value: number): string {

@@ -16,7 +16,7 @@ const AXIS_PX = 54;
 /** A panel this near to the window counts as in sight: it is ready when it comes. */
 const NEAR_PX = 160;
 
-interface PanelProps {
+export interface PanelProps {
   readonly metric: string;
   readonly input: PanelInput;
   readonly store: SeriesStore;

@@ -5,12 +5,12 @@ import type { SeriesStore } from "../../api/series";
 import type { Crosshair } from "../../charts/crosshair";
 import { axisOf, axisText } from "../../lib/axis";
 import { matcherOf } from "../../lib/matcher";
-import { toggled, type View, type ViewChange } from "../../lib/view";
+import type { View, ViewChange } from "../../lib/view";
 import { Notice } from "../../ui/parts";
 import { Enlarged } from "./Enlarged";
 import { PanelBar } from "./PanelBar";
-import { SectionView } from "./SectionView";
-import { columnsFor, sectionsOf } from "./sections";
+import { Sections } from "./Sections";
+import { columnsFor, keysInOrder, sectionsOf } from "./sections";
 import type { PanelInput, PanelRun } from "./source";
 
 const PANEL_MIN_PX = 288;
@@ -37,7 +37,8 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair, tools, l
     [runs, smooth, axisName, isLogX, isLogY, yRange, band, zoomName],
   );
   const matcher = useMemo(() => matcherOf(filter), [filter]);
-  const sections = useMemo(() => sectionsOf((keys ?? []).filter(matcher.matches)), [keys, matcher]);
+  const ordered = useMemo(() => keysInOrder(keys ?? []), [keys]);
+  const sections = useMemo(() => sectionsOf(ordered.filter(matcher.matches)), [ordered, matcher]);
   const onZoom = useCallback((range: PanelInput["range"]) => { onView({ zoom: range }); }, [onView]);
   const onEnlarge = useCallback((panel: string | null) => { onView({ panel }); }, [onView]);
   const [frame, most] = useMostColumns();
@@ -59,20 +60,14 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair, tools, l
           <button className="button" onClick={() => { onView({ filter: "" }); }}>Clear the filter</button>
         </Notice>
       )}
-      {sections.map((section) => (
-        <SectionView
-          key={section.id}
-          section={section}
-          columns={columnsFor(sections, most)}
-          isFolded={view.folded.includes(section.id)}
-          onFold={() => { onView({ folded: toggled(view.folded, section.id) }); }}
-          input={input}
-          store={store}
-          crosshair={crosshair}
-          onZoom={onZoom}
-          onEnlarge={onEnlarge}
-        />
-      ))}
+      <Sections
+        sections={sections}
+        columns={columnsFor(sections, most)}
+        view={view}
+        onView={onView}
+        panel={{ input, store, crosshair, onZoom }}
+        onEnlarge={onEnlarge}
+      />
       {view.panel !== null && keys.includes(view.panel) && (
         <Enlarged metric={view.panel} input={input} store={store} crosshair={crosshair} onZoom={onZoom} onEnlarge={onEnlarge} />
       )}

@@ -14,13 +14,25 @@ const ORDER = ["train", "training", "fit", "val", "valid", "validation", "eval",
 const ROOT = "Metrics";
 const collator = new Intl.Collator("en", { numeric: true });
 
+/** Keys as sections have them, nearly: what is in order is put in order again at little cost. */
+export function keysInOrder(keys: readonly string[]): string[] {
+  return [...keys].sort((a, b) => collator.compare(leafOf(a), leafOf(b)) || comparePrefixes(prefixOf(a), prefixOf(b)));
+}
+
 /** Arranges keys in sections; the order is the same whatever order the keys come in. */
 export function sectionsOf(keys: readonly string[]): Section[] {
   const prefixes = [...new Set(keys.map(prefixOf))].sort(comparePrefixes);
   const root = new Map(prefixes.map((prefix) => [prefix, prefix]));
   const find = (prefix: string): string => {
-    const parent = root.get(prefix) ?? prefix;
-    return parent === prefix ? prefix : find(parent);
+    let top = prefix;
+    for (let parent = root.get(top) ?? top; parent !== top; parent = root.get(top) ?? top) top = parent;
+    // Next time the way is short: a chain may be as long as there are prefixes.
+    for (let each = prefix; each !== top; ) {
+      const parent = root.get(each) ?? top;
+      root.set(each, top);
+      each = parent;
+    }
+    return top;
   };
   const firstWithLeaf = new Map<string, string>();
   for (const key of keys) {
@@ -30,8 +42,7 @@ export function sectionsOf(keys: readonly string[]): Section[] {
   }
   const members = new Map<string, string[]>();
   for (const key of keys) {
-    const home = find(prefixOf(key));
-    members.set(home, [...(members.get(home) ?? []), key]);
+    addTo(members, find(prefixOf(key)), key);
   }
   const sections = [...members.values()].map(sectionOf);
   return sections.sort((a, b) => comparePrefixes(a.id, b.id));
@@ -51,11 +62,16 @@ interface Definition {
   readonly hidden: boolean;
 }
 
+/** The names, some with a star at their end, that some run has defined as hidden. */
+export function hiddenNames(definitions: readonly (readonly Definition[])[]): string[] {
+  return [...new Set(definitions.flat().flatMap((each) => (each.hidden ? [each.metric] : [])))].sort();
+}
+
 /** The keys that have a panel: those that no run has defined as hidden. */
-export function chartedKeys(keys: readonly string[], definitions: readonly (readonly Definition[])[]): string[] {
-  const hidden = new Set(definitions.flat().flatMap((each) => (each.hidden ? [each.metric] : [])));
-  const prefixes = [...hidden].flatMap((name) => (name.endsWith("*") ? [name.slice(0, -1)] : []));
-  return keys.filter((key) => !hidden.has(key) && !prefixes.some((prefix) => key.startsWith(prefix)));
+export function chartedKeys(keys: readonly string[], hidden: readonly string[]): string[] {
+  const names = new Set(hidden);
+  const prefixes = hidden.flatMap((name) => (name.endsWith("*") ? [name.slice(0, -1)] : []));
+  return keys.filter((key) => !names.has(key) && !prefixes.some((prefix) => key.startsWith(prefix)));
 }
 
 export function prefixOf(key: string): string {
@@ -79,11 +95,17 @@ function isMistakable(prefix: string): boolean {
 
 function sectionOf(keys: readonly string[]): Section {
   const prefixes = [...new Set(keys.map(prefixOf))].sort(comparePrefixes);
-  const leaves = [...new Set(keys.map(leafOf))].sort(collator.compare);
-  const groups = leaves.map((leaf) =>
-    keys.filter((key) => leafOf(key) === leaf).sort((a, b) => comparePrefixes(prefixOf(a), prefixOf(b))),
-  );
+  const byLeaf = new Map<string, string[]>();
+  for (const key of keys) addTo(byLeaf, leafOf(key), key);
+  const leaves = [...byLeaf.keys()].sort(collator.compare);
+  const groups = leaves.map((leaf) => (byLeaf.get(leaf) ?? []).sort((a, b) => comparePrefixes(prefixOf(a), prefixOf(b))));
   return { id: prefixes[0] ?? "", prefixes, groups, size: keys.length };
+}
+
+function addTo(lists: Map<string, string[]>, name: string, key: string): void {
+  const list = lists.get(name);
+  if (list === undefined) lists.set(name, [key]);
+  else list.push(key);
 }
 
 function join(root: Map<string, string>, a: string, b: string): void {

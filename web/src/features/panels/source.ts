@@ -67,7 +67,8 @@ export class PanelSource {
         const series = this.#store.read(asked, run.id);
         if (series === null) return [];
         const columns = this.#input.band === "interval" ? withInterval(series.columns) : series.columns;
-        return [{ ...run, members: run.members.length, buckets: placed(columns) }];
+        const isInterval = columns !== series.columns;
+        return [{ ...run, members: run.members.length, isInterval, buckets: placed(columns) }];
       }),
       options: this.#input.options,
       range: this.#input.range,

@@ -34,7 +34,7 @@ export function RunHead({ run, onDeleted, parentLink }: RunHeadProps) {
       </div>
       <dl className="facts">
         <Fact name="Started"><Ago time={run.created_at} /></Fact>
-        <Fact name="Duration" title={`until ${exactTime(ended)}`}>{formatDuration((ended - begun) / 1000)}</Fact>
+        <Fact name="Duration" title={`until ${exactTime(ended)}`}>{formatDuration(Math.max(0, ended - begun) / 1000)}</Fact>
         <Fact name="Points" title={fullNumber(run.points)}>{formatCount(run.points)}</Fact>
         {run.gaps > 0 && <Fact name="Lost" title={`${fullNumber(run.gaps)} points could not be kept`}>{formatCount(run.gaps)}</Fact>}
         {run.host !== null && <Fact name="Host">{run.host}</Fact>}

@@ -72,7 +72,7 @@ export function RunList(props: RunListProps) {
           onChange={(columns) => { onView({ columns }); }}
         />
       </div>
-      <div className="runs-count muted" aria-live="polite" hidden={props.fault !== null}>
+      <div className="runs-count muted" aria-live="polite" hidden={props.fault !== null && runs.length === 0}>
         <span className="num">{formatCount(total)} {total === 1 ? "run" : "runs"}</span>
         <span className="num">
           {formatCount(shown)} in charts{view.hidden.length > 0 && view.only.length === 0 && `, ${formatCount(view.hidden.length)} hidden`}
@@ -81,7 +81,7 @@ export function RunList(props: RunListProps) {
           )}
         </span>
       </div>
-      {props.fault !== null ? null : runs.length === 0 && !props.isLoading ? (
+      {props.fault !== null && runs.length === 0 ? null : runs.length === 0 && !props.isLoading ? (
         <Notice title={view.search + view.state + view.where === "" ? "No run yet" : "No run matches"}>
           {view.search + view.state + view.where !== "" && (
             <button className="button" onClick={() => { onView({ search: "", state: "", where: "" }); }}>Clear the search</button>

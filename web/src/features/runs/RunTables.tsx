@@ -4,7 +4,8 @@ import { useState } from "react";
 import type { Run } from "../../api/nouns";
 import { flatten, isObject, type JsonValue, type Leaf } from "../../lib/flatten";
 import { matcherOf } from "../../lib/matcher";
-import { CopyButton, Icon, Num, SearchBox } from "../../ui/parts";
+import { readableText } from "../../lib/readable";
+import { CopyButton, Icon, LongName, Num, Readable, SearchBox } from "../../ui/parts";
 
 const FIRST_ROWS = 200;
 
@@ -68,7 +69,7 @@ function Tree({ value }: { readonly value: { readonly [key: string]: JsonValue }
       {Object.entries(value).map(([key, child]) =>
         isObject(child) && Object.keys(child).length > 0 ? (
           <details key={key} open>
-            <summary><Icon name="fold" />{key}</summary>
+            <summary><Icon name="fold" /><Readable text={key} /></summary>
             <Tree value={child} />
           </details>
         ) : (
@@ -82,7 +83,7 @@ function Tree({ value }: { readonly value: { readonly [key: string]: JsonValue }
 function Row({ leaf }: { readonly leaf: Leaf }) {
   return (
     <div className="pair">
-      <span className="pair-key" title={leaf.key}>{leaf.key}</span>
+      <span className="pair-key" title={readableText(leaf.key)}><LongName text={leaf.key} /></span>
       <span className="pair-value"><Value value={leaf.value} /></span>
     </div>
   );
