@@ -93,7 +93,8 @@ def test_offline_settles_and_delivers_nothing(
     writer.finish()
     until(lambda: writer.ack().get("settled") == writer.tail, shown=writer.ack)
     until(lambda: not writer.folder.exists())
-    assert server.posts == []
+    # A sender of another test may still knock at a port that this server got after another one.
+    assert [post for post in server.posts if post.writer == writer.writer] == []
 
 
 @pytest.mark.root
