@@ -271,7 +271,6 @@ class Run(Facts):
     def _say_ending(
         self, rows: Rows, exit_code: int, outcome: delivery.Outcome, *, is_interrupted: bool
     ) -> None:
-        settings = self._origin.settings
         is_offline = self.offline
         ack, is_done = outcome
         delivered: int | None = min(_points(ack), rows.points)
@@ -282,7 +281,7 @@ class Run(Facts):
         is_settled = is_done or (ack is not None and ack.settled >= rows.end)
         place = self._folder
         if is_settled and (is_offline or delivered != rows.points):
-            place = resume.spool_folder(settings, self._origin.ref)
+            place = resume.spool_folder(self._origin.settings, self._origin.ref)
         ending = terminal.Ending(
             exit_code=exit_code,
             seconds=time.monotonic() - self._started,
@@ -405,9 +404,8 @@ class Run(Facts):
 
     def _drain(self, rows: Rows, seconds: float) -> float:
         """Wait until what is held in memory has found room; return the seconds that are left."""
-        if rows.stream.is_helpless:
-            seconds = min(seconds, _HELPLESS_SECONDS)
-        deadline = time.monotonic() + seconds
+        limit = _HELPLESS_SECONDS if rows.stream.is_helpless else seconds
+        deadline = time.monotonic() + min(seconds, limit)
         while not rows.retry() and time.monotonic() < deadline:
             self._watch()
             tree.wake(self._tree)
