@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
-import { layOut, rowsWithin, sectionsWithin } from "../src/features/panels/layout";
+import { foldedName, layOut, rowsWithin, sectionsWithin } from "../src/features/panels/layout";
 import { keysInOrder, sectionsOf } from "../src/features/panels/sections";
+import { DEFAULT_VIEW, readView, writeView } from "../src/lib/view";
 
 const NONE: ReadonlySet<string> = new Set();
 const many = (count: number, nameOf: (index: number) => string) => Array.from({ length: count }, (_, index) => nameOf(index));
@@ -21,6 +22,13 @@ test("sections stand below each other, folded ones as their heads", () => {
   const [open, folded] = [NONE, new Set(["a"])].map((each) => layOut(sections, 3, { folded: each, whole: NONE }));
   expect(open?.sections[1]?.top).toBeGreaterThan(folded?.sections[1]?.top ?? 0);
   expect(folded?.sections[0]?.rows).toEqual([]);
+});
+
+test("the section of metrics without a prefix folds as well, and the URL keeps it", () => {
+  const [section] = sectionsOf(["loss"]);
+  const names = section === undefined ? [] : [foldedName(section)];
+  const { folded } = readView(writeView({ ...DEFAULT_VIEW, folded: names }));
+  expect(layOut(sectionsOf(["loss"]), 3, { folded: new Set(folded), whole: NONE }).sections[0]?.isFolded).toBe(true);
 });
 
 test("a long section shows some panels, and all of them when asked", () => {

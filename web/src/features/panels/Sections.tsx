@@ -2,7 +2,7 @@
 import { useMemo, useState } from "react";
 
 import { toggled, type View, type ViewChange } from "../../lib/view";
-import { layOut, rowsWithin, sectionsWithin } from "./layout";
+import { foldedName, layOut, rowsWithin, sectionsWithin } from "./layout";
 import { SectionView } from "./SectionView";
 import type { Section } from "./sections";
 import type { PanelProps } from "./Panel";
@@ -32,7 +32,7 @@ export function Sections({ sections, columns, view, onView, panel, onEnlarge }: 
           placed={placed}
           span={rowsWithin(placed, from, to)}
           columns={columns}
-          onFold={() => { onView({ folded: toggled(view.folded, placed.section.id) }); }}
+          onFold={() => { onView({ folded: toggled(view.folded, foldedName(placed.section)) }); }}
           onMore={() => { setWhole(new Set([...whole, placed.section.id])); }}
           panel={panel}
           onEnlarge={onEnlarge}

@@ -32,10 +32,15 @@ export interface Shown {
   readonly whole: ReadonlySet<string>;
 }
 
+/** How a folded section is named in the URL, where an empty name is none. */
+export function foldedName(section: Section): string {
+  return section.id === "" ? "/" : section.id;
+}
+
 export function layOut(sections: readonly Section[], columns: number, { folded, whole }: Shown): Layout {
   let top = 0;
   const placed = sections.map((section): PlacedSection => {
-    const isFolded = folded.has(section.id);
+    const isFolded = folded.has(foldedName(section));
     const groups = isFolded ? [] : whole.has(section.id) ? section.groups : firstGroups(section.groups);
     const rows = rowsOf(groups, columns);
     const rest = isFolded ? 0 : section.size - groups.reduce((sum, group) => sum + group.length, 0);
