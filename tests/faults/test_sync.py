@@ -15,7 +15,7 @@ import pytest
 from runlore.sdk.api import Api
 from runlore.sdk.staging import cut, read_object
 from runlore.testing.processes import until
-from runlore.testing.programs import World
+from runlore.testing.programs import World, command_of
 from runlore.testing.serving import ServerProcess
 from runlore.testing.staged_writer import StagedWriter, a_tree
 from runlore.wire import spool
@@ -371,6 +371,8 @@ def begin_at(world: World, server: ServerProcess, run: str) -> str:
     _, err = program.communicate("\n", timeout=30)
     assert program.returncode == 0
     os.kill(sender, signal.SIGTERM)
+    # Until then it delivers the rest to a server that comes back.
+    until(lambda: not command_of(sender))
     return err
 
 
