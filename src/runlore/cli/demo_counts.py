@@ -10,8 +10,6 @@ from typing import BinaryIO
 from runlore.errors import UnavailableError
 from runlore.wire import spool
 
-_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
-_ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 # Requests stay on this machine: a proxy that the environment names is not asked.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -54,11 +52,11 @@ class _Stream:
         file.seek(self._offset)
         points = 0
         for frame in spool.whole_frames(file.read(), offset=self._offset):
-            if frame.kind in (spool.KEYS, spool.KEY_SET):
+            if frame.kind in spool.DECLARING:
                 self._keys.declare(frame.payload)
-            elif frame.kind in _ROWS:
+            elif frame.kind in spool.ROWS:
                 points += len(self._keys.row(frame.payload).values)
-            elif frame.kind in _ENDS:
+            elif frame.kind in spool.ENDS:
                 self.has_ended = True
             self._offset = frame.end
         return points

@@ -10,7 +10,6 @@ RunState: TypeAlias = Literal["running", "finished", "failed", "crashed"]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 
 DEFAULT_OWNER = "local"
-DEFAULT_PROJECT = "uncategorized"
 RESERVED_OWNERS = frozenset(
     (
         "api",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from errno import ENOSPC
 from typing import TypeAlias
 
-from runlore.sdk.places import OVERFLOW
+from runlore.sdk.places import OVERFLOW, segment_name
 from runlore.sdk.segments import Segment, SegmentFile, make_segment
 
 _MAX_FILES = 128
@@ -78,7 +78,7 @@ class Kept:
             return
         for name in [name for name in self._sizes if name not in there]:
             del self._sizes[name]
-        if f"{current:020d}" not in there:
+        if segment_name(current) not in there:
             return
         absent = {name for name in (*self._files, *self._links) if name not in there}
         for name in absent:
@@ -93,7 +93,7 @@ class Kept:
         """Tell whether somebody else has removed the current segment, or the folder before one."""
         if self._make_again is None:
             return False
-        name = f"{current:020d}"
+        name = segment_name(current)
         path = os.path.join(self._folder, name)
         file = self._files.get(name)
         if file is not None:

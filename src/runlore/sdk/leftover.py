@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from runlore.errors import DamageError, UsageError
-from runlore.sdk.places import OVERFLOW
+from runlore.sdk.places import OVERFLOW, listed, segment_name, segment_names, writer_folders
 from runlore.sdk.settle import (
     KEEP_SECONDS,
     make_private_folder,
@@ -27,7 +27,6 @@ from runlore.sdk.staging import (
     is_private,
     read_header,
     remove_files,
-    segment_name,
     start_of,
 )
 from runlore.sdk.sync import measure, target_of
@@ -35,8 +34,6 @@ from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 
 _FILLER_BYTES = 4 * 1024 * 1024
-_DECLARING = (spool.KEYS, spool.KEY_SET)
-_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
 
 
 class Piece(NamedTuple):
@@ -74,10 +71,10 @@ def leftovers(home: str, folders: Sequence[str], roots: Sequence[str]) -> list[L
         roots: where trees lie that may still be at work.
     """
     root = os.path.join(home, "staging", OVERFLOW)
-    names = _listed(root)
+    names = listed(root)
     if not names:
         return []
-    staged = {writer for place in roots for writer in _writers_of(place)}
+    staged = {os.path.basename(path) for place in roots for path in writer_folders(place)}
     spools = (path for folder in folders for path in spools_in(folder))
     known = {os.path.basename(path).removesuffix(".rlspool"): path for path in spools}
     found = []
@@ -180,7 +177,7 @@ def _declared(fd: int, end: int) -> spool.KeyTable:
     while at < end:
         before = at
         for frame in spool.whole_frames(read_piece(fd, at, PIECE_BYTES), offset=at):
-            if frame.kind in _DECLARING:
+            if frame.kind in spool.DECLARING:
                 table.declare(frame.payload)
             at = frame.end
         if at == before:
@@ -209,9 +206,9 @@ def _told(piece: Piece, table: spool.KeyTable) -> tuple[Piece, int]:
 
 def _is_told(frame: spool.Frame, table: spool.KeyTable) -> bool:
     try:
-        if frame.kind in _DECLARING:
+        if frame.kind in spool.DECLARING:
             table.declare(frame.payload)
-        elif frame.kind in _ROWS:
+        elif frame.kind in spool.ROWS:
             table.row(frame.payload)
     except (ValueError, struct.error):
         return False
@@ -253,11 +250,10 @@ def _estimate(size: int, behind: Piece) -> tuple[int, int]:
 def _count(frames: Sequence[spool.Frame]) -> tuple[int, int]:
     rows = points = 0
     for frame in frames:
-        if frame.kind in _ROWS:
+        head = spool.row_head(frame.payload) if frame.kind in spool.ROWS else None
+        if head:
             rows += 1
-            wide = (len(frame.payload) - 21) // 8
-            declared = int.from_bytes(frame.payload[1:5], "little")
-            points += wide if frame.kind == spool.ROW else declared
+            points += head.points
     return rows, points
 
 
@@ -267,7 +263,7 @@ def _pieces(folder: str) -> tuple[list[Piece], int]:
     A file that was made but never taken holds nothing.
     """
     names = os.listdir(folder)
-    places = sorted(name for name in names if len(name) == 20 and name.isdecimal())
+    places = segment_names(folder)
     pieces, placed = [], set()
     for place in places:
         placed.add(os.path.basename(os.path.realpath(os.path.join(folder, place))))
@@ -331,18 +327,3 @@ def _write(fd: int, data: bytes, offset: int) -> None:
     while data:
         written = os.pwrite(fd, data, offset)
         data, offset = data[written:], offset + written
-
-
-def _writers_of(root: str) -> list[str]:
-    """Return the writers of the trees in a staging."""
-    with suppress(OSError):
-        trees = [name for name in os.listdir(root) if name != OVERFLOW]
-        return [writer for tree in trees for writer in _listed(os.path.join(root, tree))]
-    return []
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

@@ -5,11 +5,9 @@ import time
 from contextlib import suppress
 
 from runlore.errors import DamageError
-from runlore.sdk.staging import Staged, segment_name
+from runlore.sdk.places import segment_name
+from runlore.sdk.staging import Staged
 from runlore.wire import spool
-
-_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
-_ROW_TIME = slice(13, 21)
 
 
 def append_lost(staged: Staged, *, signal: int | None, is_witnessed: bool) -> None:
@@ -42,7 +40,7 @@ def _last_sign_ns(staged: Staged) -> int:
     last_ns = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
     with suppress(DamageError):
         for frame in spool.whole_frames(staged.copy(start, staged.tail - start), offset=start):
-            if frame.kind in _ROWS:
-                row_ns = int.from_bytes(frame.payload[_ROW_TIME], "little", signed=True)
-                last_ns = max(last_ns, row_ns)
+            head = spool.row_head(frame.payload) if frame.kind in spool.ROWS else None
+            if head:
+                last_ns = max(last_ns, head.time_ns)
     return last_ns

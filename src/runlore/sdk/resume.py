@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -16,9 +15,6 @@ from runlore.wire import spool
 WAIT_SECONDS = 2.0
 _HEAD_BYTES = 64 * 1024
 _TAIL_BYTES = 256 * 1024
-_STEP = struct.Struct("<q")
-_STEP_AT = 5
-_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
 
 
 class Known(NamedTuple):
@@ -179,8 +175,9 @@ def _greatest_step(data: bytes, offset: int) -> int | None:
     steps: list[int] = []
     try:
         for frame in spool.whole_frames(data, offset=offset):
-            if frame.kind in _ROWS:
-                steps.append(int(_STEP.unpack_from(frame.payload, _STEP_AT)[0]))
+            head = spool.row_head(frame.payload) if frame.kind in spool.ROWS else None
+            if head:
+                steps.append(head.step)
             elif frame.kind == spool.HEADER:
                 steps += _forked_at(frame.payload)
     except DamageError:

@@ -13,7 +13,7 @@ from zlib import crc32
 from runlore.core.json import JsonObject
 from runlore.sdk.kept import Kept, MakeAgain
 from runlore.sdk.overflow import Overflow, Spare
-from runlore.sdk.places import OVERFLOW
+from runlore.sdk.places import OVERFLOW, segment_name
 from runlore.sdk.segments import Segment, WrittenSegment, is_of_handler, make_segment
 from runlore.wire import spool
 
@@ -349,7 +349,7 @@ class Stream:
     def _begin_on_disk(self) -> None:
         spare = self._spare
         assert spare is not None
-        name = f"{self.end:020d}"
+        name = segment_name(self.end)
         path = os.path.join(self.folder, name)
         with suppress(FileNotFoundError):
             # As below.
@@ -372,7 +372,7 @@ class Stream:
 
     def _begin_in_memory(self, size: int) -> None:
         self._kept.check_room()
-        name = f"{self.end:020d}"
+        name = segment_name(self.end)
         path = os.path.join(self.folder, name)
         try:
             buffer = make_segment(path, size)

@@ -16,10 +16,9 @@ from errno import EDQUOT, ENOSPC
 from typing import NamedTuple
 
 from runlore.errors import DamageError
-from runlore.sdk.places import ACK_BYTES, ACKS, OVERFLOW
+from runlore.sdk.places import ACK_BYTES, ACKS, OVERFLOW, segment_name, segment_names
 from runlore.wire import spool
 
-ENDS = frozenset((spool.FINISH, spool.CLOSED, spool.LOST))
 FIRST_READ_BYTES = 4096
 READ_BYTES = 256 * 1024
 HEAD_BYTES = 64
@@ -112,11 +111,6 @@ def is_gone(pid: int, start: int) -> bool:
     except (OSError, OverflowError):
         return True
     return False
-
-
-def segment_name(offset: int) -> str:
-    """Return the file name of the segment that begins at a byte of the stream."""
-    return f"{offset:020d}"
 
 
 def remove_files(folder: str) -> None:
@@ -214,7 +208,7 @@ class Staged:
     @property
     def is_ended(self) -> bool:
         """Whether the last frame says that nothing follows."""
-        return self.last_kind in ENDS
+        return self.last_kind in spool.ENDS
 
     def scan(self) -> bool:
         """Look for new frames; tell whether there were any."""
@@ -331,8 +325,7 @@ class Staged:
         return True
 
     def _first(self) -> list[int]:
-        names = os.listdir(self.folder)
-        found = sorted(name for name in names if len(name) == 20 and name.isdecimal())
+        found = segment_names(self.folder)
         # A folder that was made again may have links to what was taken from the disk before.
         return [int(name) for name in found if os.path.exists(f"{self.folder}/{name}")][:1]
 

@@ -12,7 +12,7 @@ from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
 from runlore.sdk.deliver import Encoder, Server, judge
 from runlore.sdk.lost import append_lost
-from runlore.sdk.places import OVERFLOW
+from runlore.sdk.places import writer_folders
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
@@ -25,7 +25,6 @@ from runlore.sdk.settle import (
     write_disk_ack,
 )
 from runlore.sdk.staging import (
-    ENDS,
     PIECE_BYTES,
     Target,
     is_gone,
@@ -210,7 +209,7 @@ class Syncer:
                     size=os.fstat(file.fileno()).st_size,
                     reached=start,
                     points=_count(known.get("points")) if is_same else None,
-                    is_ended=is_noted or extent.last_kind in ENDS or is_left,
+                    is_ended=is_noted or extent.last_kind in spool.ENDS or is_left,
                     notice=extent.notice,
                     is_whole=extent.is_whole,
                     is_noted=is_noted,
@@ -327,7 +326,8 @@ class Syncer:
 
     def _writer(self, fd: int, target: Target) -> Literal["gone", "there", "elsewhere"]:
         """Tell whether somebody may still write to a file: its process, or that one's sender."""
-        if any(self._is_staged(root, target.writer) for root in self._staging):
+        staged = (folder for root in self._staging for folder in writer_folders(root))
+        if any(os.path.basename(folder) == target.writer for folder in staged):
             return "there"
         header = read_header(os.pread(fd, 65536, 0))
         if header.get("host") != os.uname().nodename:
@@ -342,11 +342,6 @@ class Syncer:
         started_ns = started * 10**9 // os.sysconf("SC_CLK_TCK")
         is_other = isinstance(began_ns, int) and started_ns > began_ns + 10**9
         return "gone" if is_other else "there"
-
-    @staticmethod
-    def _is_staged(root: str, writer: str) -> bool:
-        trees = [name for name in os.listdir(root) if name != OVERFLOW]
-        return any(os.path.isdir(os.path.join(root, tree, writer)) for tree in trees)
 
 
 def _unasked(found: Delivery, error: str | None) -> Delivery:

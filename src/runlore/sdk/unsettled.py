@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from runlore.core.run import RunRef
 from runlore.errors import DamageError
-from runlore.sdk.places import OVERFLOW
-from runlore.sdk.staging import is_private, read_header, read_object, segment_name, staging_roots
+from runlore.sdk.places import OVERFLOW, listed, segment_name, segment_names, writer_folders
+from runlore.sdk.staging import is_private, read_header, read_object, staging_roots
 from runlore.settings import Settings
 
 _HEAD_BYTES = 65536
@@ -22,15 +22,12 @@ def streams_of(settings: Settings, ref: RunRef, spooled: list[str]) -> Iterator[
         spooled: its writers that have a spool file, which tells whose an overflow is.
     """
     for root in staging_roots(settings.staging, settings.home):
-        for tree in _listed(root):
-            if tree != OVERFLOW:
-                for writer in _listed(os.path.join(root, tree)):
-                    folder = os.path.join(root, tree, writer)
-                    target = read_object(os.path.join(folder, "target"))
-                    if target.get("home") == settings.home and _is_of(target, ref):
-                        yield _segments(folder)
+        for folder in writer_folders(root):
+            target = read_object(os.path.join(folder, "target"))
+            if target.get("home") == settings.home and _is_of(target, ref):
+                yield _segments(folder)
     left = os.path.join(settings.home, "staging", OVERFLOW)
-    for writer in _listed(left):
+    for writer in listed(left):
         folder = os.path.join(left, writer)
         if is_private(folder) and (writer in spooled or _begins(folder, ref)):
             yield _segments(folder)
@@ -50,12 +47,6 @@ def _is_of(found: Mapping[str, object], ref: RunRef) -> bool:
 
 
 def _segments(folder: str) -> list[str]:
-    names = sorted(name for name in _listed(folder) if len(name) == 20 and name.isdecimal())
-    return [os.path.join(folder, name) for name in names]
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    with suppress(OSError):
+        return [os.path.join(folder, name) for name in segment_names(folder)]
+    return []

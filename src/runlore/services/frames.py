@@ -1,6 +1,5 @@
 """What the frames of a spool say about their run: checked pieces, and a run folded from them."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
@@ -14,14 +13,11 @@ from runlore.wire import spool
 
 MAX_DEPTH = 64
 _MOST_LOST = 2**53
-_ROWS = frozenset((spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW))
 _ENDS: dict[int, EndKind] = {spool.FINISH: "finish", spool.CLOSED: "closed", spool.LOST: "lost"}
 _TOLD = frozenset(
     (spool.HEADER, spool.RUN, spool.CONFIG, spool.SUMMARY, spool.DEFINE, spool.GAP, *_ENDS)
 )
 _TIMES = {spool.HEADER: "started_ns", **dict.fromkeys(_ENDS, "time_ns")}
-_ROW_TIME = struct.Struct("<q")
-_ROW_TIME_AT = 13
 
 
 class Told(NamedTuple):
@@ -60,14 +56,13 @@ def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPi
     """
     told: list[Told] = []
     end = offset
-    last_ns = 0
+    last_row: memoryview | None = None
     damage: DamageError | None = None
     try:
         for frame in spool.whole_frames(data, offset=offset):
             kind = frame.kind
-            if kind in _ROWS:
-                if len(frame.payload) >= _ROW_TIME_AT + 8:
-                    (last_ns,) = _ROW_TIME.unpack_from(frame.payload, _ROW_TIME_AT)
+            if kind in spool.ROWS:
+                last_row = frame.payload
             elif kind in _TOLD:
                 told.append(Told(frame.end, kind, _content(frame)))
             if end == 0:
@@ -75,6 +70,7 @@ def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPi
             end = frame.end
     except DamageError as error:
         damage = error
+    head = spool.row_head(last_row) if last_row is not None else None
     return CheckedPiece(
         run=run,
         writer=writer,
@@ -82,7 +78,7 @@ def check_piece(run: RunRef, writer: str, offset: int, data: bytes) -> CheckedPi
         end=end,
         data=data[: end - offset],
         told=tuple(told),
-        last_ns=last_ns,
+        last_ns=head.time_ns if head else 0,
         damage=damage,
     )
 

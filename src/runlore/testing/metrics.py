@@ -31,9 +31,6 @@ from runlore.store.metrics import (
 )
 from runlore.wire import spool
 
-_ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
-_ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Point:
@@ -393,11 +390,11 @@ def _decode(data: bytes, writer: str) -> _Stream:
                 raise ValueError("a stream begins with its only header")
             if frame.kind == spool.HEADER:
                 stream.header = _with_time(spool.decode_json(frame.payload), "started_ns")
-            elif frame.kind in _ENDS:
+            elif frame.kind in spool.ENDS:
                 stream.end = _with_time(spool.decode_json(frame.payload), "time_ns")
-            elif frame.kind in (spool.KEYS, spool.KEY_SET):
+            elif frame.kind in spool.DECLARING:
                 table.declare(frame.payload)
-            elif frame.kind in _ROWS:
+            elif frame.kind in spool.ROWS:
                 decoded = table.row(frame.payload)
                 if not decoded.keys:
                     continue

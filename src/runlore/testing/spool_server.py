@@ -145,9 +145,9 @@ def rows_of(data: bytes) -> list[Point]:
     table = spool.KeyTable()
     rows = []
     for frame in spool.whole_frames(data, offset=0):
-        if frame.kind in (spool.KEYS, spool.KEY_SET):
+        if frame.kind in spool.DECLARING:
             table.declare(frame.payload)
-        elif frame.kind in (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW):
+        elif frame.kind in spool.ROWS:
             row = table.row(frame.payload)
             rows.append(Point(row.step, dict(zip(row.keys, row.values, strict=True))))
     return rows

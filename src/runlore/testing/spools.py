@@ -1,6 +1,6 @@
 """Spools for tests: a plain builder of one writer's stream, and random ones for hypothesis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
@@ -220,8 +220,3 @@ def deliveries(draw: st.DrawFn, run: RunRef) -> Delivery:
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         delivery.rewinds[draw(st.integers(0, len(delivery.calls)))] = draw(near_steps)
     return delivery
-
-
-def pieces_of(builders: Sequence[SpoolBuilder]) -> list[SpoolPiece]:
-    """Return the whole streams, one piece each."""
-    return [builder.piece() for builder in builders]

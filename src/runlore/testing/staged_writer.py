@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from runlore.core.metric import Value
-from runlore.sdk.staging import segment_name, start_of
+from runlore.sdk.places import segment_name
+from runlore.sdk.staging import start_of
 from runlore.wire import spool
 
 

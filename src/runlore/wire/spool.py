@@ -22,6 +22,9 @@ MAX_PAYLOAD = 16 * 1024 * 1024
 
 HEADER, KEYS, KEY_SET, ROW, LOOSE_ROW, MIXED_ROW = 1, 2, 3, 4, 5, 6
 RUN, CONFIG, SUMMARY, DEFINE, GAP, FINISH, CLOSED, LOST = 7, 8, 9, 10, 11, 12, 13, 14
+DECLARING = frozenset((KEYS, KEY_SET))
+ROWS = frozenset((ROW, LOOSE_ROW, MIXED_ROW))
+ENDS = frozenset((FINISH, CLOSED, LOST))
 
 _ROW_HEAD = struct.Struct("<BIqq")
 _TWO = struct.Struct("<BII")
@@ -47,6 +50,14 @@ class Row(NamedTuple):
     time_ns: int
     keys: Sequence[str]
     values: Sequence[Value]
+
+
+class RowHead(NamedTuple):
+    """What the first bytes of a row tell, without its keys; `points` is how many values it has."""
+
+    points: int
+    step: int
+    time_ns: int
 
 
 def frame(payload: bytes) -> bytes:
@@ -184,6 +195,15 @@ def decode_json(payload: memoryview) -> JsonObject:
     if not isinstance(content, dict):
         raise ValueError(f"expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def row_head(payload: memoryview) -> RowHead | None:
+    """Read the beginning of a frame of a kind in ROWS; None if it is too short to have one."""
+    if len(payload) < _ROW_HEAD.size:
+        return None
+    kind, count, step, time_ns = _ROW_HEAD.unpack_from(payload)
+    points = (len(payload) - _ROW_HEAD.size) // 8 if kind == ROW else count
+    return RowHead(points, step, time_ns)
 
 
 class KeyTable:

@@ -1,7 +1,6 @@
 """Reading back what a program has logged, for the tests of the SDK."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +8,10 @@ from typing import NamedTuple
 
 from runlore.core.json import JsonObject
 from runlore.core.metric import Value
+from runlore.sdk.places import segment_names
 from runlore.sdk.rows import Rows
 from runlore.sdk.spool import Stream
 from runlore.wire import spool
-
-ROWS = (spool.ROW, spool.LOOSE_ROW, spool.MIXED_ROW)
-ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 
 _numbers = itertools.count()
 
@@ -36,7 +33,7 @@ class Read(NamedTuple):
 
 def staged(folder: Path) -> bytes:
     """Join a writer's segments; each is as long as the next one's name says."""
-    names = sorted(name for name in os.listdir(folder) if len(name) == 20 and name.isdigit())
+    names = segment_names(str(folder))
     parts = []
     for name, following in zip(names, [*names[1:], None], strict=True):
         data = (folder / name).read_bytes()
@@ -51,7 +48,7 @@ def read(data: bytes) -> Read:
         found.kinds.append(frame.kind)
         if frame.kind in (spool.KEYS, spool.KEY_SET):
             table.declare(frame.payload)
-        elif frame.kind in ROWS:
+        elif frame.kind in spool.ROWS:
             row = table.row(frame.payload)
             found.rows.append((row.step, dict(zip(row.keys, row.values, strict=True))))
         else:
@@ -78,7 +75,8 @@ def ended(home: Path, count: int) -> list[Read]:
     """Wait until so many streams have come to their end, and read them."""
     until(
         lambda: (
-            sum(found.kinds[-1:] in ([end] for end in ENDS) for found in settled(home)) >= count
+            sum(bool(spool.ENDS.intersection(found.kinds[-1:])) for found in settled(home))
+            >= count
         )
     )
     return settled(home)

@@ -9,7 +9,8 @@ import pytest
 
 from runlore.core.json import JsonObject
 from runlore.sdk.leftover import leftovers, settle_leftovers
-from runlore.sdk.staging import cut, segment_name
+from runlore.sdk.places import segment_name
+from runlore.sdk.staging import cut
 from runlore.sdk.tree import boot_id
 from runlore.wire import spool
 

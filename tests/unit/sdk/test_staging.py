@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runlore.sdk.lost import append_lost
-from runlore.sdk.staging import Staged, cut, segment_name
+from runlore.sdk.places import segment_name
+from runlore.sdk.staging import Staged, cut
 from runlore.wire import spool
 
 payloads = st.lists(st.binary(min_size=1, max_size=60).map(lambda b: b"\4" + b), max_size=30)

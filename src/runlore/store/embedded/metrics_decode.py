@@ -22,7 +22,6 @@ from runlore.wire import spool
 
 MAX_TIME_NS = 2**63 - 1
 _LENGTH = struct.Struct("<I")
-_ENDS = (spool.FINISH, spool.CLOSED, spool.LOST)
 _MANY_SIGNATURES = 16
 _HARDLY = 8
 _KNOWN_SIGNATURES = 1024
@@ -158,14 +157,14 @@ class StreamDecoder:
                     resumed=header.get("resumed") is True,
                     program=_name(header, "program"),
                 )
-            elif kind in _ENDS:
+            elif kind in spool.ENDS:
                 end = spool.decode_json(payload)
                 progress = replace(
                     progress,
                     ended_ns=_time(end, "time_ns"),
                     ended_boot_ns=_whole(end, "boot_ns"),
                 )
-            elif kind in (spool.KEYS, spool.KEY_SET):
+            elif kind in spool.DECLARING:
                 self._table.declare(payload)
                 into.declared += reader.view[start : start + 8 + length]
         except (ValueError, struct.error) as error:
