@@ -117,6 +117,7 @@ class SeriesAnswers:
         self._view = snapshot.view
         # Nearly always the keys of a run are in the same rows.
         self._rows_of: dict[tuple[int, ...], _Rows] = {}
+        self._parts_of: dict[tuple[bool, int, int], list[Part]] = {}
 
     def series(
         self, key: str, buckets: int, start: int | None, stop: int | None, axis: Axis
@@ -140,7 +141,7 @@ class SeriesAnswers:
             for clipped in self._clipped(key, -NEVER, NEVER)
             if _holds(self._columns(clipped.tower), key, kind)
         ]
-        parts = self._snapshot.loose_parts(-NEVER, NEVER)
+        parts = self._parts(-NEVER, NEVER, is_loose=True)
         loose = [part for part in parts if _holds(part.columns, key, kind)]
         points = self._points(key, loose, -NEVER, NEVER)
         found, of_ranks = self._gathered(key, _TOP, towers, points)
@@ -171,10 +172,18 @@ class SeriesAnswers:
             else:
                 if found is not None:
                     return found
-        points = self._points(key, self._snapshot.parts(low, high), low, high)
+        points = self._points(key, self._parts(low, high), low, high)
         if not points:
             return None
         return self._from_points(key, points, buckets, has_times)
+
+    def _parts(self, low: int, high: int, *, is_loose: bool = False) -> list[Part]:
+        """Return the parts with steps from `low` to before `high`; loose ones are in no tower."""
+        name = (is_loose, low, high)
+        if name not in self._parts_of:
+            look = self._snapshot.loose_parts if is_loose else self._snapshot.parts
+            self._parts_of[name] = look(low, high)
+        return self._parts_of[name]
 
     def _clipped(self, key: str, low: int, high: int) -> list[_Clipped]:
         """Return the towers that hold numbers of a key which count in a range."""
@@ -207,7 +216,7 @@ class SeriesAnswers:
         has_times: bool,
     ) -> Series | None:
         """Answer from the coarsest level that has enough buckets; None where points answer."""
-        loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
+        loose = self._points(key, self._parts(low, high, is_loose=True), low, high)
         levels = {level for clipped in towers for level, _ in clipped.tower.levels}
         for level in sorted(levels, reverse=True):
             most = sum(clipped.most(level) for clipped in towers) + len(loose)
@@ -407,7 +416,7 @@ class SeriesAnswers:
         else:
             spans = [
                 (part, *span)
-                for part in self._snapshot.parts(low, high)
+                for part in self._parts(low, high)
                 if key in part.columns.place and (span := self._span(part, key, low, high))
             ]
             parts = _around(spans, steps)
@@ -442,13 +451,13 @@ class SeriesAnswers:
 
     def _all(self, key: str, level: int, low: int, high: int) -> Buckets | None:
         """Return all that counts of a key in buckets of 2**level steps, however many."""
-        loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
+        loose = self._points(key, self._parts(low, high, is_loose=True), low, high)
         try:
             parts, ranks = self._gathered(key, level, self._clipped(key, low, high), loose)
         except DamageError as error:
             assert self._view.reader is not None
             self._view.reader.tell(error)
-            points = self._points(key, self._snapshot.parts(low, high), low, high)
+            points = self._points(key, self._parts(low, high), low, high)
             return _aggregated(level, points) if points else None
         return combined(level, parts, ranks) if parts else None
 
