@@ -43,7 +43,7 @@ class _Process:
 
     Attributes:
         current: the run that the module functions speak to.
-        live: the runs that are not finished, by address.
+        live: the runs that are not finished, in the order of their beginnings.
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already, with their door.
@@ -52,7 +52,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.current: Run | None = None
-        self.live: dict[RunRef, Run] = {}
+        self.live: list[Run] = []
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[tuple[str, str]] = set()
@@ -60,9 +60,10 @@ class _Process:
 
     def forget(self, *gone: Run) -> None:
         """Let go of runs, and of those that are finished; other threads may begin some."""
-        for ref, run in list(self.live.items()):
+        for run in list(self.live):
             if run in gone or run.is_finished:
-                self.live.pop(ref, None)
+                with suppress(ValueError):
+                    self.live.remove(run)
 
 
 _process = _Process()
@@ -172,7 +173,7 @@ def init(  # noqa: PLR0913
         # A program that goes on after `sys.exit` has caught it.
         _process.exit_code = None
         _process.forget()
-        _process.live[ref] = run
+        _process.live.append(run)
         _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
     run._write_run(told)
@@ -294,9 +295,9 @@ def attach(
 ) -> Run:
     """Unpickle a run: the live one in its own process, elsewhere another writer of it."""
     address = RunRef(*ref)
-    live = _process.live.get(address)
-    if live is not None:
-        return live
+    for live in reversed(_process.live):
+        if live._origin.ref == address:
+            return live
     found = Settings(*settings)
     key = tree.read_target(tree_path, writer).get("api_key") if tree_path else None
     if not isinstance(key, str):
@@ -305,7 +306,7 @@ def attach(
     run = Run(origin, step=step)
     run.config.restore(config)
     _hook()
-    _process.live[address] = run
+    _process.live.append(run)
     if _process.current is None:
         _process.current = run
     return run
@@ -321,7 +322,7 @@ def _disabled(
     # Whatever is no text here is no reason to stop a program that keeps nothing.
     with suppress(UsageError):
         run._told.update(_told(tags, notes, None, None))
-    _process.live[origin.ref] = run
+    _process.live.append(run)
     _process.current = run
     return run
 
@@ -514,7 +515,7 @@ def _at_exit() -> None:
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
     interrupt: BaseException | None = None
-    for run in list(_process.live.values()):
+    for run in list(_process.live):
         try:
             run._leave(code, is_hasty=interrupt is not None)
         except BaseException as error:  # noqa: BLE001
@@ -527,7 +528,7 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     # The thread that held it is not here.
     _process.turn = threading.RLock()
-    for run in _process.live.values():
+    for run in _process.live:
         run._become_child()
     _follow_multiprocessing()
 
@@ -554,6 +555,6 @@ def _at_end_of_child() -> None:
     if any(not one.daemon and one is not own for one in threading.enumerate()):
         # The process waits for these threads after this, and they may log until then: the
         # streams stay open, and the sender ends them when the process has gone.
-        _process.live = {ref: run for ref, run in before.items() if not run.is_child}
+        _process.live = [run for run in before if not run.is_child]
     _at_exit()
     _process.live = before

@@ -474,6 +474,19 @@ def test_a_header_names_the_main_writer_of_its_own_run_down_to_grandchildren(
     assert all(header["program"] == mains[header["run"]] for header in headers)
 
 
+def test_two_runs_of_one_address_are_both_ended_with_their_program(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import runlore\n"
+        "for _ in 'ab':\n"
+        "    runlore.init(id='one', reinit='create_new').log({'loss': 1.0})\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [found.of(spool.FINISH)[0]["exit_code"] for found in ended(home, 2)] == [0, 0]
+
+
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:
     done = run_program(
         "import os, signal, time, runlore\nfrom pathlib import Path\n"
