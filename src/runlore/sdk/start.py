@@ -47,6 +47,7 @@ class _Process:
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already, with their door.
+        turn: held while a run begins, so that of two threads one finds the other's.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,13 @@ class _Process:
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[tuple[str, str]] = set()
+        self.turn = threading.RLock()
+
+    def forget(self, *gone: Run) -> None:
+        """Let go of runs, and of those that are finished; other threads may begin some."""
+        for ref, run in list(self.live.items()):
+            if run in gone or run.is_finished:
+                self.live.pop(ref, None)
 
 
 _process = _Process()
@@ -151,16 +159,21 @@ def init(  # noqa: PLR0913
     is_resumed = is_asked and (
         resume in ("allow", "auto", "must", True) or (known.state not in (None, "running"))
     )
-    run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
-    run.config.restore(known.config)
-    run.summary.restore(known.summary)
-    run._told.update(known.told)
     _hook()
-    # A program that goes on after `sys.exit` has caught it.
-    _process.exit_code = None
-    _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
-    _process.live[ref] = run
-    _process.current = run
+    with _process.turn:
+        # Another thread may have begun one meanwhile.
+        earlier = _earlier(reinit, ref)
+        if earlier is not None:
+            return earlier
+        run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
+        run.config.restore(known.config)
+        run.summary.restore(known.summary)
+        run._told.update(known.told)
+        # A program that goes on after `sys.exit` has caught it.
+        _process.exit_code = None
+        _process.forget()
+        _process.live[ref] = run
+        _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
     run._write_run(told)
     run.config.update(fields)
@@ -433,7 +446,7 @@ def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
 
 def _finish(run: Run, exit_code: int | None, *, quiet: bool | None = None) -> None:
     run.finish(exit_code, quiet=quiet)
-    _process.live = {ref: live for ref, live in _process.live.items() if live is not run}
+    _process.forget(run)
     if _process.current is run:
         _process.current = None
 
@@ -512,6 +525,8 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
+    # The thread that held it is not here.
+    _process.turn = threading.RLock()
     for run in _process.live.values():
         run._become_child()
     _follow_multiprocessing()
