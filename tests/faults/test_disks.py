@@ -1,12 +1,15 @@
 """A disk that is full or stands still: the program does not wait, and nothing is lost."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runlore.sdk.api import Api
+from runlore.sdk.staging import read_object
 from runlore.testing.processes import Senders, until
 from runlore.testing.programs import World
 from runlore.testing.serving import ServerProcess
@@ -251,3 +254,37 @@ def test_what_only_a_lost_server_had_is_named_and_other_writers_go_on(
     senders.start(tree)
     until(lambda: not writer.folder.exists(), shown=writer.ack)
     assert len(server.rows("a1")) == 60_001
+
+
+@pytest.mark.root
+@needs_root
+def test_what_a_full_disk_did_not_take_goes_from_memory_to_a_server_that_came_back(
+    tmp_path: Path, small_disk: Path, real_server: ServerProcess
+) -> None:
+    world = World("http://127.0.0.1:1", small_disk)
+    try:
+        process = world.start(
+            "import os, runlore\n"
+            "run = runlore.init(id='full')\n"
+            "for n in range(60_000):\n    run.log({'n': n})\n"
+            "os.kill(os.getpid(), 9)\n"
+        )
+        process.wait()
+        sender = world.sender()
+        acks = [path / "ack" for tree in world.trees() for path in tree.iterdir()]
+        until(lambda: any(read_object(str(ack)).get("is_full") is True for ack in acks))
+        beside = world.sync(RUNLORE_URL=real_server.url)
+        assert beside.returncode == 1, beside
+        assert "its sender at work on it: " in beside.stdout
+        assert "everything else is delivered" in beside.stdout
+        os.kill(sender, signal.SIGKILL)
+        away = world.sync()
+        assert "stays in memory: " in away.stdout, away
+        done = world.sync(RUNLORE_URL=real_server.url)
+        assert done.returncode == 0, done
+        assert "60,000 points" in done.stdout
+        assert not world.trees()
+        rows = Api(real_server.url).run("faults/full").scan_history(["n"])
+        assert [row["n"] for row in rows] == list(range(60_000))
+    finally:
+        world.close()

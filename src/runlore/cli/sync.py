@@ -12,7 +12,7 @@ from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain, emit
 from runlore.sdk.leftover import leftovers, settle_leftovers
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
-from runlore.sdk.sync import Delivery, Syncer, own_folders, settle_orphans, spool_files
+from runlore.sdk.sync import Address, Delivery, Syncer, own_folders, settle_orphans, spool_files
 
 
 def sync(
@@ -33,12 +33,13 @@ def sync(
     """
     found = settings_table.load(url=url)
     roots = staging_roots(found.staging, found.home)
-    troubles = list(settle_orphans(roots))
+    is_chosen = settings_table.origins(url=url)["url"].origin != "default"
+    chosen = Address(found.url, found.api_key) if is_chosen else None
+    troubles = list(settle_orphans(roots, chosen))
     own = own_folders(found.home)
     troubles += settle_leftovers(found.home, leftovers(found.home, own, roots))
     folders = paths or own
     files = spool_files(folders)
-    is_chosen = settings_table.origins(url=url)["url"].origin != "default"
     syncers: dict[str, Syncer] = {}
     deliveries: list[tuple[str, Delivery]] = []
     elsewhere: list[str] = []

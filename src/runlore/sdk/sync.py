@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
-from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.deliver import Deliverer, Encoder, Server, judge
 from runlore.sdk.lost import append_lost
-from runlore.sdk.places import writer_folders
+from runlore.sdk.places import ACKS, writer_folders
 from runlore.sdk.resume import first_edge
 from runlore.sdk.sender import Tree, find_orphans
 from runlore.sdk.settle import (
@@ -26,11 +26,13 @@ from runlore.sdk.settle import (
 )
 from runlore.sdk.staging import (
     PIECE_BYTES,
+    Stream,
     Target,
     is_gone,
     is_private,
     read_header,
     read_object,
+    read_target,
     start_of,
 )
 from runlore.sdk.tree import boot_id
@@ -98,15 +100,31 @@ class Extent(NamedTuple):
     is_whole: bool = True
 
 
-def settle_orphans(roots: Sequence[str]) -> Iterator[str]:
-    """Bring the trees whose program and sender are gone to the disk; yield troubles."""
+class Address(NamedTuple):
+    """A server that somebody has chosen, with the key for it."""
+
+    url: str
+    api_key: str
+
+
+def settle_orphans(roots: Sequence[str], chosen: Address | None = None) -> Iterator[str]:
+    """Bring the trees whose program and sender are gone to the disk; yield troubles.
+
+    What the disk has no room for goes from memory to the server: the one chosen, or without one
+    that of its program.
+    """
     settler = Settler()
     for root in roots:
+        seen = set()
         for tree in find_orphans(root):
+            seen.add(tree.folder)
             try:
-                yield from _settle_tree(tree, settler)
+                yield from _settle_tree(tree, settler, chosen)
             finally:
                 os.close(tree.lock)
+        for folder in writer_folders(root):
+            if os.path.dirname(folder) not in seen:
+                yield from _kept_by_sender(folder)
 
 
 def spool_files(paths: Sequence[str]) -> list[str]:
@@ -295,6 +313,10 @@ class Syncer:
                 break
             if verdict.stop:
                 trouble = verdict.error
+        if extent.is_cut and at >= found.size:
+            # The server has what is missing here: it went there from memory.
+            extent = extent._replace(is_whole=True)
+            found = found._replace(notice=None, is_whole=True)
         if server is not None or found.is_deleted:
             with suppress(OSError):
                 write_disk_ack(
@@ -465,7 +487,7 @@ def target_of(head: bytes, url: str) -> Target:
     )
 
 
-def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
+def _settle_tree(tree: Tree, settler: Settler, chosen: Address | None) -> Iterator[str]:
     tree.find_streams()
     deadline = time.monotonic() + SETTLE_SECONDS
     for stream in list(tree.streams.values()):
@@ -477,14 +499,52 @@ def _settle_tree(tree: Tree, settler: Settler) -> Iterator[str]:
             append_lost(staged, signal=None, is_witnessed=False)
         settler.attend(stream)
         while stream.settled < staged.tail and time.monotonic() < deadline:
+            if stream.disk_error is not None:
+                break
             time.sleep(0.1)
             settler.attend(stream)
-        if stream.settled >= staged.tail:
+        if stream.settled >= staged.tail or _is_sent_from_memory(stream, settler, chosen):
             tree.drop(stream)
         else:
-            yield f"{staged.folder} stays in memory: {stream.disk_error}"
+            yield f"{staged.folder} stays in memory: {stream.error}"
     if not tree.streams:
         tree.remove()
+
+
+def _is_sent_from_memory(stream: Stream, settler: Settler, chosen: Address | None) -> bool:
+    """Deliver a stream that the disk does not take; tell whether a server or the disk has all."""
+    target = stream.target._replace(mode="online")
+    if chosen is not None and not stream.next:
+        target = target._replace(url=chosen.url, api_key=chosen.api_key)
+    stream.target = target
+    tail = stream.urgent = stream.staged.tail
+    deliverer = Deliverer(settler)
+    deliverer.streams = (stream,)
+    reached, patient_until = stream.next, time.monotonic() + PATIENCE_SECONDS
+    while stream.stopped is None and time.monotonic() < patient_until:
+        wait = deliverer.deliver_due()
+        settler.attend(stream)
+        if tail in (stream.next, stream.settled):
+            return True
+        if stream.next > reached:
+            reached, patient_until = stream.next, time.monotonic() + PATIENCE_SECONDS
+        elif wait:
+            time.sleep(min(wait, 0.1))
+    return False
+
+
+def _kept_by_sender(folder: str) -> Iterator[str]:
+    """Tell of a stream whose process is gone and whose sender has found no room on the disk."""
+    try:
+        target = read_target(folder)
+    except (OSError, ValueError):
+        return
+    ack = read_object(os.path.join(folder, ACKS[0]))
+    if ack.get("is_full") is True and is_gone(target.pid, target.start):
+        yield (
+            f"{folder} is in memory, and its sender at work on it: {ack.get('error')}; "
+            "run 'runlore sync' again in a minute"
+        )
 
 
 def _size(path: str) -> int:

@@ -1,7 +1,7 @@
 """The tables of the catalog, and how a run becomes their rows."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import cast
 
 import msgspec
@@ -118,7 +118,9 @@ def row_of(record: RunRecord) -> dict[str, object]:
 
 def encode(record: RunRecord) -> str:
     """Write the document of a run."""
-    document = asdict(record)
+    # Not `asdict` as a whole: it copies config and summary, however deep, to no end.
+    document = {one.name: getattr(record, one.name) for one in fields(record)}
+    document["writers"] = {name: asdict(writer) for name, writer in record.writers.items()}
     for column in ("ref", "number"):
         del document[column]
     if record.fork is None:
