@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runlore.errors import UsageError
-from runlore.store.search import matcher
+from runlore.store.search import checked_search, matcher, picker, searcher
 
 
 def test_a_pattern_is_searched_whatever_the_case_unless_it_counts() -> None:
@@ -60,9 +60,40 @@ def test_quick_patterns_find_what_the_others_would(
     flags = regex.IGNORECASE | regex.MULTILINE if is_search else 0
     expected = regex.search(pattern, text, flags) is not None
     assert matcher(pattern, is_search=is_search)(text) == expected
+    assert picker(pattern, is_search=is_search)([text]) == [text] * expected
 
 
 def test_all_texts_together_may_take_a_second() -> None:
     fits = matcher(".*aaaaaaaaaaaaaaaaaaaab", is_search=False)
     with pytest.raises(UsageError, match="longer than 1 s"):
         all(not fits("a" * 250) for _ in range(100_000))
+    pick = picker(".*aaaaaaaaaaaaaaaaaaaab", is_search=False)
+    with pytest.raises(UsageError, match="longer than 1 s"):
+        pick("a" * 250 for _ in range(100_000))
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("LOSS", ["train/loss", "Loss"]),
+        ("/loss", ["train/loss"]),
+        ("/^LOSS/", ["Loss"]),
+        ("/", ["train/loss", "a/b"]),
+        ("//", []),
+        (".", []),
+        ("/./", ["train/loss", "Loss", "a/b"]),
+        ("ss", ["train/loss", "Loss"]),
+    ],
+)
+def test_a_search_is_for_text_or_between_slashes_for_a_pattern(
+    search: str, found: list[str]
+) -> None:
+    assert searcher(search)(["train/loss", "Loss", "a/b"]) == found
+
+
+def test_a_search_that_is_too_long_or_wrong_says_so() -> None:
+    assert checked_search("a" * 1024) == "a" * 1024
+    with pytest.raises(UsageError, match="search may have 1024 characters, got 1025"):
+        checked_search("a" * 1025)
+    with pytest.raises(UsageError, match="without the slashes it is searched for as it stands"):
+        searcher("/(/")
