@@ -129,5 +129,5 @@ def test_the_panel_filter_finds_metrics_behind_those_that_fit_on_a_page(
         _drawn(page, "z/last")
         page.goto(f"{server.url}/{path}?filter=%2Fa%7B99999%7D%2F")
         expect(
-            page.get_by_text(f"The filter finds only the first 20k metrics of this {of}")
+            page.get_by_text(f"The filter searches only the first 20k metrics of this {of}")
         ).to_be_visible(timeout=60_000)

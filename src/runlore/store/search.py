@@ -14,15 +14,20 @@ _MAX_PATTERN = 512
 _MAX_REPEATS = 10_000
 _BRACES = re.compile(r"\{[^{}]*\}")
 _DIGITS = re.compile(r"\d+")
-# Characters and classes of them, no groups or references, and at most one of them repeated: at
-# worst this takes the square of a text's length, times the length of the pattern.
-_ATOM = r"(?:[\w /:;,.<>=!@%'\"`~&#-]|\\[.dDwWsS$^*+?|/(){}\[\]-]|\[\^?[\w /.,:]+\])"
-_PART = rf"(?:{_ATOM}|\\[bB]|[\^$|])*"
-_SIMPLE = re.compile(rf"{_PART}(?:{_ATOM}[*+?]{_PART})?", re.ASCII)
+_ESCAPED = re.compile(r"\\.")
+_GROUP = re.compile(r"\([^()]*\)")
+# Characters and classes of them, some of them repeated, and groups of alternatives without
+# repeats, in groups or of them: at worst this takes, for each repeat and once more, the length of
+# a text, times the ways through the groups and the length of the pattern.
+_ATOM = r"(?:[\w /:;,.<>=!@%'\"`~&#-]|\\[.dDwWsS$^*+?|/(){}\[\]-]|\[\^?(?:\w-\w|[\w /.,:])+\])"
+_EDGE = r"\\[bB]|[\^$|]"
+_SIMPLE = re.compile(rf"(?:{_ATOM}[*+?]?|{_EDGE}|\((?:\?:)?(?:{_ATOM}|{_EDGE})*\))*", re.ASCII)
 _SHORT_PATTERN = 64
-_SHORT_TEXT = 256
+_SHORT_TEXTS = (256, 256, 128, 64)
+"""How long a text may be, by the number of repeats, so that a look at it is quick."""
+_MOST_WAYS = 8
 # So many quick looks at short texts are taken between two at the clock.
-_TOGETHER = 16
+_TOGETHER = 8
 _MAX_SEARCH = 1024
 
 Pick: TypeAlias = Callable[[Iterable[str]], list[str]]
@@ -62,7 +67,8 @@ def searcher(search: str) -> Pick:
 def picker(pattern: str, *, is_search: bool) -> Pick:
     """Return what picks the texts that hold a match: as `matcher`, at less cost for many."""
     fits = matcher(pattern, is_search=is_search)
-    if not _is_simple(pattern):
+    short = _short_text(pattern)
+    if short == 0:
         return lambda texts: [text for text in texts if fits(text)]
     quick = _compiled(pattern, is_search).search
     left = _SECONDS
@@ -75,7 +81,7 @@ def picker(pattern: str, *, is_search: bool) -> Pick:
             if left <= 0:
                 raise _too_long(pattern)
             began = monotonic()
-            found += [text for text in some if (quick if len(text) <= _SHORT_TEXT else fits)(text)]
+            found += [text for text in some if (quick if len(text) <= short else fits)(text)]
             left -= monotonic() - began
         return found
 
@@ -101,7 +107,8 @@ def matcher(pattern: str, *, is_search: bool) -> Callable[[str], bool]:
             f"the counts of repeats in a regular expression may multiply to {_MAX_REPEATS}, "
             f"those of {pattern!r} are more; use smaller ones"
         )
-    compiled = (_simple if _is_simple(pattern) else _any)(pattern, is_search)
+    short = _short_text(pattern)
+    compiled = _simple(pattern, is_search, short) if short else _any(pattern, is_search)
     left = _SECONDS
 
     def matches(text: str) -> bool:
@@ -119,8 +126,14 @@ def matcher(pattern: str, *, is_search: bool) -> Callable[[str], bool]:
     return matches
 
 
-def _is_simple(pattern: str) -> bool:
-    return len(pattern) <= _SHORT_PATTERN and _SIMPLE.fullmatch(pattern) is not None
+def _short_text(pattern: str) -> int:
+    """Return how long texts may be that need no time-out with a pattern; 0 where all need one."""
+    if len(pattern) > _SHORT_PATTERN or not _SIMPLE.fullmatch(pattern):
+        return 0
+    bare = _ESCAPED.sub("x", pattern).replace("(?:", "(")
+    repeats = sum(map(bare.count, "*+?"))
+    ways = prod(group.count("|") + 1 for group in _GROUP.findall(bare))
+    return _SHORT_TEXTS[repeats] if repeats < len(_SHORT_TEXTS) and ways <= _MOST_WAYS else 0
 
 
 def _compiled(pattern: str, is_search: bool) -> re.Pattern[str]:
@@ -130,14 +143,14 @@ def _compiled(pattern: str, is_search: bool) -> re.Pattern[str]:
         raise _wrong(pattern, error, is_search) from error
 
 
-def _simple(pattern: str, is_search: bool) -> _Compiled:
+def _simple(pattern: str, is_search: bool, short: int) -> _Compiled:
     """Compile a pattern that is quick on short texts, without the time-outs, which cost more."""
     search = _compiled(pattern, is_search).search
     on_long: _Compiled | None = None
 
     def found(text: str, *, seconds: float) -> bool:
         nonlocal on_long
-        if len(text) <= _SHORT_TEXT:
+        if len(text) <= short:
             return search(text) is not None
         on_long = on_long or _any(pattern, is_search)
         return on_long(text, seconds=seconds)

@@ -43,16 +43,18 @@ def test_deep_parentheses_end_well() -> None:
 
 
 PARTS = ("a", "A", "1", "/", ".", "\\.", "\\d", "\\w", "[a/]", "[^a]", "^", "$", "|", "\\b", " ")
+GROUPS = ("[0-9]", "[^a-z]", "(a|b/)", "(?:1|)", "(^|/)", "\\(", "x?")
 
 
 @given(
-    st.lists(st.sampled_from(PARTS), max_size=5),
+    st.lists(st.sampled_from((*PARTS, *GROUPS)), max_size=5),
     st.sampled_from(("", "a*", ".+", "\\d?", "[^/]*", "a{2}", "(a|b)+")),
-    st.lists(st.sampled_from(PARTS), max_size=5),
+    st.lists(st.sampled_from((*PARTS, *GROUPS, ".*", "a+")), max_size=5),
     st.text(alphabet="aAb1/. \nſé", max_size=12),
     st.booleans(),
 )
 @example(["a"], "[^/]*", ["1"], "a" * 300 + "1", False)
+@example(["(a|b/)", "(?:1|)"], ".+", [".*", "1"], "a" * 100 + "1", True)
 def test_quick_patterns_find_what_the_others_would(
     before: list[str], repeated: str, after: list[str], text: str, is_search: bool
 ) -> None:
@@ -67,9 +69,10 @@ def test_all_texts_together_may_take_a_second() -> None:
     fits = matcher(".*aaaaaaaaaaaaaaaaaaaab", is_search=False)
     with pytest.raises(UsageError, match="longer than 1 s"):
         all(not fits("a" * 250) for _ in range(100_000))
-    pick = picker(".*aaaaaaaaaaaaaaaaaaaab", is_search=False)
-    with pytest.raises(UsageError, match="longer than 1 s"):
-        pick("a" * 250 for _ in range(100_000))
+    for pattern in (".*aaaaaaaaaaaaaaaaaaaab", "(a|a)(a|a)(a|a).*.*.*b"):
+        pick = picker(pattern, is_search=False)
+        with pytest.raises(UsageError, match="longer than 1 s"):
+            pick("a" * length for _ in range(100_000) for length in (30, 64, 250))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ export function KeysNote({ of, cut }: { readonly of: "project" | "run"; readonly
       {cut.state === "searching" && `Searching all metrics of this ${of} …`}
       {cut.state === "found" && `The filter has searched all metrics of this ${of}, those behind the first ${first} too.`}
       {cut.state === "many" && `The filter finds more metrics of this ${of} than fit on a page: there are charts of the first by name. Narrow it to find others.`}
-      {cut.state === "refused" && `The filter finds only the first ${first} metrics of this ${of} by name. ${cut.fault}`}
+      {cut.state === "refused" && `The filter searches only the first ${first} metrics of this ${of} by name. ${cut.fault}`}
     </p>
   );
 }
