@@ -3,13 +3,13 @@
 Run it as `python benchmarks/ingest.py`; wandb (offline), trackio and TensorBoardX are measured
 beside ours where they can be imported.
 
-Four programs share the runs; each makes its runs one after another: init, 1000 calls of `log`,
-finish. The clock starts when all four have imported what they need and made their rows, and ends
-when every program says that its last run is finished. `finish` of ours returns when the server
-has acknowledged the last point, which it does when that is on the disk; as a proof the server is
-then killed, started again and asked for all points. For the peers the clock goes on until what
-they wrote is on the disk too, by fsync of their files; trackio's database must count every row,
-of wandb (offline) and TensorBoardX the files are looked for.
+Four programs share the runs; each makes its runs one after another: init without an id, 1000
+calls of `log`, finish. The clock starts when all four have imported what they need and made
+their rows, and ends when every program says that its last run is finished. `finish` of ours
+returns when the server has acknowledged the last point, which it does when that is on the disk;
+as a proof the server is then killed, started again and asked for all points. For the peers the
+clock goes on until what they wrote is on the disk too, by fsync of their files; trackio's database
+must count every row, of wandb (offline) and TensorBoardX the files are looked for.
 
 Ours is measured, each time with a fresh server, before and after every peer; its figure is the
 median.
@@ -48,21 +48,21 @@ print("done", flush=True)
 """
 _OURS_BODY = """
 for n in range(RUNS):
-    run = runlore.init(project="ingest", id=f"run-{NUMBER}-{n}")
+    run = runlore.init(project="ingest")
     for step, row in enumerate(rows):
         run.log(row, step=step)
     run.finish()
 """
 _WANDB_BODY = """
 for n in range(RUNS):
-    run = wandb.init(project="ingest", id=f"run-{NUMBER}-{n}")
+    run = wandb.init(project="ingest")
     for step, row in enumerate(rows):
         run.log(row, step=step)
     run.finish()
 """
 _TRACKIO_BODY = """
 for n in range(RUNS):
-    run = trackio.init(project="ingest", name=f"run-{NUMBER}-{n}", embed=False)
+    run = trackio.init(project="ingest", embed=False)
     for step, row in enumerate(rows):
         run.log(row, step=step)
     trackio.finish()

@@ -286,6 +286,24 @@ def test_a_run_is_tagged_described_and_deleted_by_keyboard(
     _drawn(page, "loss", 1)
 
 
+def test_a_run_that_somebody_else_deletes_is_shown_no_longer(
+    server: Server, open_page: OpenPage
+) -> None:
+    server.run(
+        "import runlore\n"
+        "with runlore.init(project='p', id='doomed', config={'seed': 2**60 + 1}) as run:\n"
+        "    run.log({'loss': 1.0})\n"
+    )
+    page = open_page(f"{server.url}/local/p/runs/doomed")
+    _drawn(page, "loss", 1)
+    expect(page.get_by_text(str(2**60 + 1))).to_be_visible()
+
+    server.run("import runlore\nrunlore.Api().run('p/doomed').delete()\n")
+
+    expect(page.get_by_text("Run local/p/doomed was deleted.")).to_be_visible()
+    expect(page.get_by_text("appears here by itself")).to_be_hidden()
+
+
 def _runs_asked_for(request: Request) -> list[list[str]]:
     """Return the runs of a question for series, and nothing of any other request."""
     if not request.url.endswith("/series"):

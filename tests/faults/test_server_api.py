@@ -559,6 +559,8 @@ def test_the_client_reads_and_changes_runs(server: ServerProcess, project: str) 
     run.update(name="better", tags=["x"], config={"inf": math.inf})
     assert api.run(f"local/{project}/r1").config["inf"] == math.inf
     assert run.name == "better"
+    run.update(tags="baseline")
+    assert run.tags == ["baseline"]
     assert run.delete() > 0
     with pytest.raises(DeletedError):
         run.refresh()

@@ -41,11 +41,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
             end: JsonObject = {"exit_code": exit_code, "time_ns": time.time_ns()}
             builder.add(spool.frame(spool.encode_json(spool.FINISH, end)))
             assert server.send_spool(builder).status == 200
+        long = SpoolBuilder(RunRef("local", "texts", "long"), started_ns=time.time_ns())
+        long.log({"answer": "word " * 200_000, "k" * 1000: 1.0, "loss": 0.5}, step=0)
+        assert server.send_spool(long).status == 200
         # The counts of a project are written every two seconds.
         deadline = time.monotonic() + 20
-        while server.get("/api/v1/projects/local/digits").json["points"] != 2404:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        for project, points in (("digits", 2404), ("texts", 3)):
+            while server.get(f"/api/v1/projects/local/{project}").json["points"] != points:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
         yield server
 
 
@@ -55,6 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         ("help", "--help", 0),
         ("serve-help", "serve --help", 0),
         ("run-list", "run list digits", 0),
+        ("run-list-long", "run list texts", 0),
         ("run-list-failed", "run list local/digits --state failed", 0),
         ("run-list-json", "run list digits --limit 1 --json", 0),
         ("run-get", "run get digits/k3f9x2ab", 0),

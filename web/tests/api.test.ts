@@ -68,8 +68,13 @@ describe("JSON", () => {
     expect(read).toEqual({ a: Number.NaN, b: [Number.NEGATIVE_INFINITY, 1] });
   });
 
+  test("a whole number that a browser would round is its digits", () => {
+    const digits = "1267650600228229401496703205376";
+    expect(decodeJson(`{"seed": {"$number": "${digits}"}}`)).toEqual({ seed: digits });
+  });
+
   test("a document of a user's that looks like a number stays what it is", () => {
-    const text = '{"u": {"$document": {"$number": "NaN"}}, "v": {"$document": {"$document": {"$number": "7"}}}, "$x": 1}';
+    const text = '{"u": {"$document": {"$number": "NaN"}}, "v": {"$document": {"$document": {"$document": {"$number": "7"}}}}, "$x": 1}';
     expect(decodeJson(text)).toEqual({ u: { $number: "NaN" }, v: { $document: { $number: "7" } }, $x: 1 });
     expect(decodeJson('{"$document": {"$number": {"$number": "NaN"}}}')).toEqual({ $number: Number.NaN });
   });

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from runlore.core.json import JsonValue
 from runlore.core.text import printable, printable_lines
+from runlore.errors import UsageError
 
 EXIT_USE = 1
 EXIT_SERVER = 3
@@ -56,5 +57,14 @@ def ago(text: str, *, now: datetime | None = None) -> str:
 def _write(text: str) -> None:
     if sys.stdout is None:
         return
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What it still holds would be tried, and complained of, once more at the end.
+        sys.stdout = None
+        raise UsageError(
+            f"cannot print: {error.strerror}; print to another place, or make room"
+        ) from error

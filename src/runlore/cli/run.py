@@ -18,6 +18,7 @@ from runlore.sdk.api_run import ApiRun
 app = typer.Typer(no_args_is_help=True)
 
 _SHOWN_KEYS = 3
+_SHOWN_CHARACTERS = 32
 _BREAK = "\n"
 _Url = Annotated[str | None, typer.Option("--url", help="Address of the server.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -200,12 +201,16 @@ def _show(run: ApiRun, as_json: bool) -> None:
 
 
 def _short(summary: JsonObject) -> str:
-    """Show the first numbers of a summary."""
-    numbers = [
-        f"{key} {_value(value)}" for key, value in summary.items() if not isinstance(value, dict)
-    ]
-    rest = len(numbers) - _SHOWN_KEYS
-    return " · ".join(numbers[:_SHOWN_KEYS]) + (f" · {rest} more" if rest > 0 else "")
+    """Show the first values of a summary, long ones from their beginning."""
+    values = [(key, value) for key, value in summary.items() if not isinstance(value, dict)]
+    shown = [f"{_cut(key)} {_cut(_value(value))}" for key, value in values[:_SHOWN_KEYS]]
+    rest = len(values) - len(shown)
+    return " · ".join(shown) + (f" · {rest} more" if rest else "")
+
+
+def _cut(text: str) -> str:
+    # One long text would make every line of the table as wide.
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def _value(value: JsonValue) -> str:

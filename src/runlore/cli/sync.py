@@ -114,7 +114,7 @@ def summary(
             "to another server"
         )
     elif runs and not missing:
-        is_whole = not any(delivery.notice for _, delivery in deliveries)
+        is_whole = not troubles and not any(delivery.notice for _, delivery in deliveries)
         lines.append(f"runlore: everything {'' if is_whole else 'else '}is delivered")
     return "\n".join(lines)
 

@@ -228,8 +228,8 @@ def _project_name(text: str) -> tuple[str, str]:
     return checked_owner(owner or DEFAULT_OWNER), checked_name(name, "project")
 
 
-def _run_name(text: str) -> RunRef:
-    parts = text.split("/")
+def _run_name(text: object) -> RunRef:
+    parts = text.split("/") if isinstance(text, str) else []
     if len(parts) == 2:
         parts.insert(0, DEFAULT_OWNER)
     if len(parts) != 3:

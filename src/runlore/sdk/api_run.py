@@ -254,16 +254,19 @@ class ApiRun:
         *,
         name: str | None = None,
         notes: str | None = None,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         color: str | None = None,
         config: JsonObject | None = None,
         summary: JsonObject | None = None,
     ) -> None:
-        """Change what is given; `config` and `summary` replace the keys that they name."""
+        """Change what is given; `config` and `summary` replace the keys that they name.
+
+        One text as `tags` is one tag, as in `init`.
+        """
         given: dict[str, JsonValue] = {
             "name": name,
             "notes": notes,
-            "tags": None if tags is None else list(tags),
+            "tags": None if tags is None else [tags] if isinstance(tags, str) else list(tags),
             "color": color,
             "config": config,
             "summary": summary,

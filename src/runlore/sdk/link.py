@@ -71,7 +71,13 @@ class Link:
         text = b""
         if body is not None:
             headers["Content-Type"] = "application/json"
-            text = json.dumps(plain(body)).encode()
+            try:
+                text = json.dumps(plain(body)).encode()
+            except TypeError as error:
+                raise UsageError(
+                    f"expected what JSON can hold, got another: {error}; turn it into numbers, "
+                    "texts, lists and dicts"
+                ) from error
         status, answered, content = self._exchange(method, target, text, headers)
         if status >= 400:
             raise error_of(status, content, self.url)

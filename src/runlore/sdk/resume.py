@@ -93,13 +93,14 @@ def local_run(settings: Settings, ref: RunRef) -> JsonObject:
 
 
 def _ask(settings: Settings, ref: RunRef) -> Known:
-    from runlore.sdk.http import Connection
-
     headers = {"Accept": "application/json"}
     if settings.api_key:
         headers["Authorization"] = f"Bearer {settings.api_key}"
     path = f"/api/v1/projects/{ref.owner}/{ref.project}/runs/{ref.run_id}"
     try:
+        # Without descriptors left it cannot be loaded.
+        from runlore.sdk.http import Connection
+
         connection = Connection(
             settings.url, connect_seconds=WAIT_SECONDS, answer_seconds=WAIT_SECONDS
         )
@@ -107,7 +108,7 @@ def _ask(settings: Settings, ref: RunRef) -> Known:
             status, _, body = connection.request("GET", path, headers=headers)
         finally:
             connection.close()
-    except (RunloreError, OSError):
+    except (RunloreError, ImportError, OSError):
         # The sender will say so at the end, if that is still so.
         return Known(is_answered=False)
     if status in (404, 410):

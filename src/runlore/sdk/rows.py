@@ -57,7 +57,7 @@ class Sample(NamedTuple):
     values: tuple[float, ...]
 
 
-class _Last(NamedTuple):
+class Last(NamedTuple):
     """A key's value at its greatest step; of two at one step `sequence` tells the later."""
 
     step: int
@@ -114,7 +114,7 @@ class Rows:
         self._ids: dict[str, int] = {}
         self._next_id = 0
         self._next_set = 0
-        self._loose: dict[str, _Last] = {}
+        self._loose: dict[str, Last] = {}
         self._is_closed = False
         self._postponed: Callable[[], None] | None = None
         self._started_ns = _time_ns()
@@ -227,9 +227,12 @@ class Rows:
 
     def last_values(self) -> dict[str, Value]:
         """Return the value of each key at its greatest step."""
+        return {key: last.value for key, last in self.last_points().items()}
+
+    def last_points(self) -> dict[str, Last]:
+        """Return the point of each key at its greatest step."""
         with self._lock:
-            found = _last_of(self._loose, self._sets)
-        return {key: last.value for key, last in found.items()}
+            return _last_of(self._loose, self._sets)
 
     def forget(self, *, is_done: bool) -> None:
         """Let go of what could still be made again; what is neither there nor home is lost."""
@@ -410,7 +413,7 @@ class Rows:
         sequence = self.points + len(keys)
         for key, value in zip(keys, values, strict=True):
             if key not in self._loose or step >= self._loose[key].step:
-                self._loose[key] = _Last(step, sequence, value)
+                self._loose[key] = Last(step, sequence, value)
             if isinstance(value, float) and len(self.firsts) < _MAX_SAMPLED_KEYS:
                 self.firsts.setdefault(key, (step, value))
         if now >= self.tick_ns and len(keys) <= _MAX_SAMPLED_KEYS:
@@ -483,14 +486,14 @@ def _put_loose(
     return stream.put(payload, is_row=True)
 
 
-def _last_of(loose: dict[str, _Last], sets: dict[tuple[str, ...], Plan]) -> dict[str, _Last]:
+def _last_of(loose: dict[str, Last], sets: dict[tuple[str, ...], Plan]) -> dict[str, Last]:
     found = dict(loose)
     for plan in sets.values():
         if not plan.last:
             continue
         step = _step_of(plan)
         for key, value in zip(plan.keys, _values_of(plan, plan.count), strict=False):
-            last = _Last(step, plan.sequence, value)
+            last = Last(step, plan.sequence, value)
             if key not in found or last[:2] >= found[key][:2]:
                 found[key] = last
     return found

@@ -455,21 +455,21 @@ def _papers(origin: Origin, writer: str) -> tuple[JsonObject, JsonObject]:
 
 
 def _curves(rows: Rows, goals: Goals) -> list[terminal.Curve]:
-    points = {key: [first] for key, first in rows.firsts.items()}
+    # By step: the same point seen twice is one.
+    points = {key: dict([first]) for key, first in rows.firsts.items()}
     for sample in rows.samples:
         for key, value in zip(sample.keys, sample.values, strict=False):
-            points.setdefault(key, []).append((sample.step, value))
-    final = rows.step - 1
+            points.setdefault(key, {})[sample.step] = value
     curves = []
-    for key, last in rows.last_values().items():
+    for key, (step, _, last) in rows.last_points().items():
         best = goals.best.get(key)
-        shape = points.get(key, [])
-        if shape and shape[-1][0] < final and isinstance(last, float):
-            shape.append((final, last))
+        shape = points.get(key, {})
+        if shape and isinstance(last, float):
+            shape[step] = last
         curves.append(
             terminal.Curve(
                 key=key,
-                points=shape,
+                points=list(shape.items()),
                 last=last,
                 best=None if best is None else best.value,
                 best_of=0 if best is None else best.of,

@@ -43,18 +43,27 @@ class _Process:
 
     Attributes:
         current: the run that the module functions speak to.
-        live: the runs that are not finished, by address.
+        live: the runs that are not finished, in the order of their beginnings.
         exit_code: what `sys.exit` was called with.
         is_hooked: whether the hooks for the end of the process and for forks are in place.
         warned: the arguments that were named in a warning already, with their door.
+        turn: held while a run begins, so that of two threads one finds the other's.
     """
 
     def __init__(self) -> None:
         self.current: Run | None = None
-        self.live: dict[RunRef, Run] = {}
+        self.live: list[Run] = []
         self.exit_code: int | None = None
         self.is_hooked = False
         self.warned: set[tuple[str, str]] = set()
+        self.turn = threading.RLock()
+
+    def forget(self, *gone: Run) -> None:
+        """Let go of runs, and of those that are finished; other threads may begin some."""
+        for run in list(self.live):
+            if run in gone or run.is_finished:
+                with suppress(ValueError):
+                    self.live.remove(run)
 
 
 _process = _Process()
@@ -151,16 +160,21 @@ def init(  # noqa: PLR0913
     is_resumed = is_asked and (
         resume in ("allow", "auto", "must", True) or (known.state not in (None, "running"))
     )
-    run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
-    run.config.restore(known.config)
-    run.summary.restore(known.summary)
-    run._told.update(known.told)
     _hook()
-    # A program that goes on after `sys.exit` has caught it.
-    _process.exit_code = None
-    _process.live = {key: one for key, one in _process.live.items() if not one.is_finished}
-    _process.live[ref] = run
-    _process.current = run
+    with _process.turn:
+        # Another thread may have begun one meanwhile.
+        earlier = _earlier(reinit, ref)
+        if earlier is not None:
+            return earlier
+        run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
+        run.config.restore(known.config)
+        run.summary.restore(known.summary)
+        run._told.update(known.told)
+        # A program that goes on after `sys.exit` has caught it.
+        _process.exit_code = None
+        _process.forget()
+        _process.live.append(run)
+        _process.current = run
     told["program"] = sys.argv[0] if sys.argv else ""
     run._write_run(told)
     run.config.update(fields)
@@ -281,9 +295,9 @@ def attach(
 ) -> Run:
     """Unpickle a run: the live one in its own process, elsewhere another writer of it."""
     address = RunRef(*ref)
-    live = _process.live.get(address)
-    if live is not None:
-        return live
+    for live in reversed(_process.live):
+        if live._origin.ref == address:
+            return live
     found = Settings(*settings)
     key = tree.read_target(tree_path, writer).get("api_key") if tree_path else None
     if not isinstance(key, str):
@@ -292,7 +306,7 @@ def attach(
     run = Run(origin, step=step)
     run.config.restore(config)
     _hook()
-    _process.live[address] = run
+    _process.live.append(run)
     if _process.current is None:
         _process.current = run
     return run
@@ -308,7 +322,7 @@ def _disabled(
     # Whatever is no text here is no reason to stop a program that keeps nothing.
     with suppress(UsageError):
         run._told.update(_told(tags, notes, None, None))
-    _process.live[origin.ref] = run
+    _process.live.append(run)
     _process.current = run
     return run
 
@@ -433,7 +447,7 @@ def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
 
 def _finish(run: Run, exit_code: int | None, *, quiet: bool | None = None) -> None:
     run.finish(exit_code, quiet=quiet)
-    _process.live = {ref: live for ref, live in _process.live.items() if live is not run}
+    _process.forget(run)
     if _process.current is run:
         _process.current = None
 
@@ -501,7 +515,7 @@ def _at_exit() -> None:
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     # The current run stays the one that other threads speak to, until they are gone.
     interrupt: BaseException | None = None
-    for run in list(_process.live.values()):
+    for run in list(_process.live):
         try:
             run._leave(code, is_hasty=interrupt is not None)
         except BaseException as error:  # noqa: BLE001
@@ -512,7 +526,9 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    for run in _process.live.values():
+    # The thread that held it is not here.
+    _process.turn = threading.RLock()
+    for run in _process.live:
         run._become_child()
     _follow_multiprocessing()
 
@@ -539,6 +555,6 @@ def _at_end_of_child() -> None:
     if any(not one.daemon and one is not own for one in threading.enumerate()):
         # The process waits for these threads after this, and they may log until then: the
         # streams stay open, and the sender ends them when the process has gone.
-        _process.live = {ref: run for ref, run in before.items() if not run.is_child}
+        _process.live = [run for run in before if not run.is_child]
     _at_exit()
     _process.live = before

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -332,6 +333,29 @@ class RunStoreContract:
         ref = run_ref("local", "digits", "r1")
         store.delete(ref)
         assert store.change({ref: lambda found: found or a_record(ref)}) == {}
+
+    def test_one_call_changes_new_and_known_runs_of_several_projects_but_no_deleted_one(
+        self, store: RunStore
+    ) -> None:
+        def with_notes(ref: RunRef, found: RunRecord | None) -> RunRecord:
+            return replace(found or a_record(ref), notes="n")
+
+        known, new = run_ref("local", "digits", "known"), run_ref("local", "digits", "new")
+        # The same id elsewhere is another run.
+        deleted, elsewhere = run_ref("local", "digits", "gone"), run_ref("local", "cats", "gone")
+        other = run_ref("local", "cats", "known")
+        put(store, a_record(known), a_record(deleted))
+        store.delete(deleted)
+        refs = [deleted, elsewhere, known, new, other]
+        changed = store.change({ref: partial(with_notes, ref) for ref in refs})
+        assert {ref: run.number for ref, run in changed.items()} == {
+            elsewhere: 1,
+            known: 1,
+            new: 3,
+            other: 2,
+        }
+        assert all(store.get(ref) == run for ref, run in changed.items())
+        assert {run.notes for run in changed.values()} == {"n"}
 
     def test_a_change_that_fails_changes_no_run_of_its_call(self, store: RunStore) -> None:
         good, bad = run_ref("local", "digits", "good"), run_ref("local", "digits", "bad")

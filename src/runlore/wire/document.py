@@ -7,7 +7,8 @@ from math import isfinite, isnan
 from runlore.core.json import JsonObject, JsonValue
 from runlore.errors import UsageError
 
-_JSON_INTEGER = 2**63
+# Browsers, and whoever reads numbers as float64, would round what lies beyond.
+_JSON_INTEGER = 2**53
 # What Python turns into an integer has at most 4,300 digits.
 _NUMBER = re.compile(r"NaN|-?Infinity|-?[0-9]{1,4300}")
 

@@ -57,6 +57,15 @@ def test_a_file_that_is_cut_off_is_named_with_its_byte() -> None:
     )
 
 
+def test_what_stays_in_memory_is_not_called_delivered() -> None:
+    trouble = "/dev/shm/w1 stays in memory: cannot write /home/me/.runlore"
+    said = summary([(URL, a_delivery(points=40, sent=4096))], ["/spool"], troubles=[trouble])
+    assert said.splitlines()[2:] == [
+        f"runlore: {trouble}",
+        "runlore: everything else is delivered",
+    ]
+
+
 def test_a_server_that_did_not_take_everything() -> None:
     trouble = f"cannot reach {URL}: Connection refused"
     said = summary(

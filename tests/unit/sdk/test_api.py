@@ -253,6 +253,8 @@ def test_what_scripts_for_wandb_pass_is_taken(server: HttpServer) -> None:
         (lambda api, run: api.runs("p", order="-summary_metrics.loss"), "use sort="),
         (lambda api, run: api.runs("p", per_page=0), "per_page must be a whole number"),
         (lambda api, run: api.runs("p", colour=1), "runs.. has no use for colour"),
+        (lambda api, run: api.run(None), "a run is named 'project/run'"),
+        (lambda api, run: run.update(config={"lr": object()}), "what JSON can hold"),
         (lambda api, run: run.history(500), "write samples=500"),
         (lambda api, run: run.history(["a", 7]), "got 7 in it"),
         (lambda api, run: run.history(samples=0), "samples must be a whole number"),

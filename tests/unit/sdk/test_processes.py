@@ -436,15 +436,17 @@ def test_a_program_without_descriptors_left_logs_on_and_keeps_all_once_there_are
     assert [step for step, _ in found.rows] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("arguments", ["", "id='known', mode='online'"])
 def test_without_descriptors_left_a_run_does_not_begin_and_says_what_to_do(
-    home: Path, tmp_path: Path
+    home: Path, tmp_path: Path, arguments: str
 ) -> None:
     done = run_program(
-        f"{_NARROW}narrow()\ntry:\n    runlore.init()\n"
+        f"{_NARROW}narrow()\ntry:\n    runlore.init({arguments})\n"
         "except runlore.errors.UsageError as error:\n    print(error)\n",
         tmp_path,
     )
     assert "Too many open files; close files that the program no longer needs" in done.stdout, done
+    assert done.stderr == ""
 
 
 def test_a_header_names_the_main_writer_of_its_own_run_down_to_grandchildren(
@@ -470,6 +472,19 @@ def test_a_header_names_the_main_writer_of_its_own_run_down_to_grandchildren(
     assert sorted(map(str, mains)) == ["a", "b"]
     assert len(headers) == 6
     assert all(header["program"] == mains[header["run"]] for header in headers)
+
+
+def test_two_runs_of_one_address_are_both_ended_with_their_program(
+    home: Path, tmp_path: Path
+) -> None:
+    done = run_program(
+        "import runlore\n"
+        "for _ in 'ab':\n"
+        "    runlore.init(id='one', reinit='create_new').log({'loss': 1.0})\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [found.of(spool.FINISH)[0]["exit_code"] for found in ended(home, 2)] == [0, 0]
 
 
 def test_a_sender_that_died_is_started_again(home: Path, tmp_path: Path, staging: Path) -> None:

@@ -32,6 +32,15 @@ def test_every_document_comes_back_as_it_was(document: JsonObject) -> None:
         assert repr(unplain_object(read)) == repr(document)
 
 
+def test_whole_numbers_that_a_browser_would_round_travel_as_their_digits() -> None:
+    document: JsonObject = {"safe": 2**53 - 1, "seed": 2**53 + 1, "low": -(2**60) - 1}
+    assert plain_object(document) == {
+        "safe": 2**53 - 1,
+        "seed": {"$number": "9007199254740993"},
+        "low": {"$number": "-1152921504606846977"},
+    }
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

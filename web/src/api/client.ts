@@ -17,6 +17,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether a server says that what was asked for was deleted, and so never comes back. */
+export function isGone(error: Error): boolean {
+  return error instanceof ApiError && error.status === 410;
+}
+
 export interface RunQuery {
   readonly search: string;
   readonly state: string;

@@ -41,7 +41,8 @@ function decodeValue(value: JsonValue): JsonValue {
   const names = Object.keys(value);
   if (names.length === 1) {
     const { $number: name, $document: document } = value;
-    if (typeof name === "string") return NUMBERS[name] ?? value;
+    // The digits of a whole number beyond ±2^53 stay text: a number here would round them.
+    if (typeof name === "string") return NUMBERS[name] ?? name;
     if (document !== undefined && isObject(document)) return decodeEach(document);
   }
   return decodeEach(value);

@@ -2,6 +2,7 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
+import { isGone } from "../api/client";
 import { numberKeys, useRun, useRunKeys, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
@@ -39,11 +40,11 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
     () => definitions && metrics.keys && chartedKeys(numberKeys(metrics.keys), hiddenNames([definitions])),
     [metrics.keys, definitions],
   );
-  if (run.error !== null && run.data === undefined) {
+  if (run.error !== null && (run.data === undefined || isGone(run.error))) {
     return (
       <Notice title="This run cannot be shown">
         <p>{run.error.message}</p>
-        <p>If its program runs now, it appears here by itself when its first points arrive.</p>
+        {!isGone(run.error) && <p>If its program runs now, it appears here by itself when its first points arrive.</p>}
         <p><Link to="/$owner/$project" params={{ owner, project }} className="link">All runs of {project}</Link></p>
       </Notice>
     );

@@ -92,14 +92,15 @@ def _answer(
 def _binary(found: Found, query: SeriesQuery) -> Response[bytes] | Stream:
     more = _x_columns(query)
     pool = Pool()
+    placed = _Placed(pool)
     header: dict[str, JsonValue] = {
-        "series": [_head(series, pool) for series in found.series],
+        "series": [_head(series, placed) for series in found.series],
         "columns": [*COLUMNS, *more],
     }
     if more:
         header["x"] = {"kind": query.x.kind, "key": query.x.key}
     if query.groups:
-        header["groups"] = [_group_head(group, pool) for group in found.groups]
+        header["groups"] = [_group_head(group, placed) for group in found.groups]
         header["group_columns"] = [*GROUP_COLUMNS, *more]
     pieces = pool.encode(header)
     first, second = next(pieces), next(pieces, b"")
@@ -135,33 +136,46 @@ def _x_columns(query: SeriesQuery) -> Sequence[str]:
     return () if query.x.kind == "step" else X_COLUMNS
 
 
-def _head(series: Series, pool: Pool) -> dict[str, JsonValue]:
+class _Placed:
+    """Where the columns of series stand in a pool; a column that many share is looked up once."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        # By the number of the object, which the series keeps alive.
+        self._places: dict[int, int] = {}
+
+    def of(self, series: Series | GroupSeries, names: Sequence[str]) -> list[JsonValue]:
+        """Return the places of its columns."""
+        return [self._of_column(column) for _, column in _columns(series, names)]
+
+    def _of_column(self, column: Floats) -> int:
+        place = self._places.get(id(column))
+        if place is None:
+            place = self._pool.place(column.astype("<f8", copy=False).tobytes())
+            self._places[id(column)] = place
+        return place
+
+
+def _head(series: Series, placed: _Placed) -> dict[str, JsonValue]:
     return {
         "run": series.run.run_id,
         "key": series.key,
         "width": series.width,
         "rows": len(series.step),
         "points": series.points,
-        "at": _placed(series, COLUMNS, pool),
+        "at": placed.of(series, COLUMNS),
     }
 
 
-def _group_head(group: GroupSeries, pool: Pool) -> dict[str, JsonValue]:
+def _group_head(group: GroupSeries, placed: _Placed) -> dict[str, JsonValue]:
     return {
         "group": group.group,
         "key": group.key,
         "width": group.width,
         "rows": len(group.step),
         "points": group.points,
-        "at": _placed(group, GROUP_COLUMNS, pool),
+        "at": placed.of(group, GROUP_COLUMNS),
     }
-
-
-def _placed(series: Series | GroupSeries, names: Sequence[str], pool: Pool) -> list[JsonValue]:
-    return [
-        pool.place(column.astype("<f8", copy=False).tobytes())
-        for _, column in _columns(series, names)
-    ]
 
 
 def _columns(series: Series | GroupSeries, names: Sequence[str]) -> Iterator[tuple[str, Floats]]:

@@ -13,6 +13,9 @@ _WINDOW_FRAMES = 4096
 _WINDOW_TEXT_BYTES = 4 * 1024 * 1024
 """Parts are opened together up to about as many frames, or bytes of texts."""
 
+_WHOLE_CELLS = 65_536
+"""Up to so many numbers of a tail are put together for all keys at once."""
+
 
 class Part:
     """Some frames of one writer: a packed block or one of the tail, decoded as far as asked."""
@@ -71,12 +74,18 @@ class TailPart(Part):
         steps = self._frames[0]
         super().__init__(writer, blocks[0].columns, int(steps.min()), int(steps.max()), len(steps))
         self._blocks = blocks
+        self._whole: Floats | None = None
 
     def frames(self) -> Ints:
         return self._frames
 
     def numbers(self, column: int) -> Floats:
         slot = self.columns.slots[column]
+        if self.n * len(self.columns.number_columns) <= _WHOLE_CELLS:
+            if self._whole is None:
+                self._whole = np.concatenate([block.numbers.T for block in self._blocks], axis=1)
+            row: Floats = self._whole[slot]
+            return row
         return np.concatenate([block.numbers[:, slot] for block in self._blocks])
 
     def texts(self, column: int) -> list[str]:

@@ -5,7 +5,8 @@ points alone where a range holds few of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,17 +44,42 @@ _TOP = 62
 """The level at which all steps share two buckets."""
 
 
-class _Points(NamedTuple):
-    """Points of one key that are not superseded, by step, then as rows stand.
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Rows of some parts, by step, then as they stand there; many keys may share them.
 
-    `ranks` say where their writers stand among those of the run.
+    `ranks` say where their writers stand among those of the run, `order` where each row stood
+    before they were sorted; None if they were not.
     """
 
     steps: Ints
     ranks: Ints
     rows: Ints
     times: Ints
+    order: Ints | None
+
+    @cached_property
+    def float_steps(self) -> Floats:
+        return self.steps.astype(np.float64)
+
+    @cached_property
+    def ones(self) -> Floats:
+        return np.ones(len(self.steps))
+
+    @cached_property
+    def zeros(self) -> Floats:
+        return np.zeros(len(self.steps))
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Points of one key that are not superseded, in the order of their rows."""
+
+    of: _Rows
     values: Floats
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 class _Clipped(NamedTuple):
@@ -89,6 +115,9 @@ class SeriesAnswers:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._view = snapshot.view
+        # Nearly always the keys of a run are in the same rows.
+        self._rows_of: dict[tuple[int, ...], _Rows] = {}
+        self._parts_of: dict[tuple[bool, int, int], list[Part]] = {}
 
     def series(
         self, key: str, buckets: int, start: int | None, stop: int | None, axis: Axis
@@ -112,7 +141,7 @@ class SeriesAnswers:
             for clipped in self._clipped(key, -NEVER, NEVER)
             if _holds(self._columns(clipped.tower), key, kind)
         ]
-        parts = self._snapshot.loose_parts(-NEVER, NEVER)
+        parts = self._parts(-NEVER, NEVER, is_loose=True)
         loose = [part for part in parts if _holds(part.columns, key, kind)]
         points = self._points(key, loose, -NEVER, NEVER)
         found, of_ranks = self._gathered(key, _TOP, towers, points)
@@ -143,10 +172,18 @@ class SeriesAnswers:
             else:
                 if found is not None:
                     return found
-        points = self._points(key, self._snapshot.parts(low, high), low, high)
-        if not len(points.steps):
+        points = self._points(key, self._parts(low, high), low, high)
+        if not points:
             return None
         return self._from_points(key, points, buckets, has_times)
+
+    def _parts(self, low: int, high: int, *, is_loose: bool = False) -> list[Part]:
+        """Return the parts with steps from `low` to before `high`; loose ones are in no tower."""
+        name = (is_loose, low, high)
+        if name not in self._parts_of:
+            look = self._snapshot.loose_parts if is_loose else self._snapshot.parts
+            self._parts_of[name] = look(low, high)
+        return self._parts_of[name]
 
     def _clipped(self, key: str, low: int, high: int) -> list[_Clipped]:
         """Return the towers that hold numbers of a key which count in a range."""
@@ -179,10 +216,10 @@ class SeriesAnswers:
         has_times: bool,
     ) -> Series | None:
         """Answer from the coarsest level that has enough buckets; None where points answer."""
-        loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
+        loose = self._points(key, self._parts(low, high, is_loose=True), low, high)
         levels = {level for clipped in towers for level, _ in clipped.tower.levels}
         for level in sorted(levels, reverse=True):
-            most = sum(clipped.most(level) for clipped in towers) + len(loose.steps)
+            most = sum(clipped.most(level) for clipped in towers) + len(loose)
             if 2 * most <= buckets:
                 # Buckets of half the width would be few enough as well.
                 continue
@@ -209,10 +246,10 @@ class SeriesAnswers:
             rank = self._snapshot.ranks[clipped.tower.key.writer]
             parts += found
             ranks += [np.full(len(part), rank) for part in found]
-        if len(loose.steps):
+        if loose:
             parts.append(_aggregated(level, loose))
-            ends = np.append(starts_of(level, loose.steps)[1:], len(loose.steps)) - 1
-            ranks.append(loose.ranks[ends])
+            ends = np.append(starts_of(level, loose.of.steps)[1:], len(loose)) - 1
+            ranks.append(loose.of.ranks[ends])
         return parts, ranks
 
     def _cover(
@@ -233,7 +270,7 @@ class SeriesAnswers:
             parts = self._snapshot.raised_parts(tower, low, high)
             era = tower.key.era
             points = self._points(key, parts, low, high, era=era)
-            return [_aggregated(wanted, points)] if len(points.steps) else []
+            return [_aggregated(wanted, points)] if points else []
         *finer, (level, _) = levels
         first = low >> level if low <= tower.first_step else -(-low >> level)
         stop = ((high - 1) >> level) + 1 if high > tower.last_step else high >> level
@@ -260,69 +297,86 @@ class SeriesAnswers:
         self, key: str, parts: Sequence[Part], low: int, high: int, era: int | None = None
     ) -> _Points:
         """Return a key's numbers and bools in the order of rows; of one era, if it is given."""
-        columns: list[list[Ints]] = [[], [], [], []]
+        held: list[tuple[Part, Ints | None]] = []
         values: list[Floats] = []
         for part in parts:
             column = part.columns.place.get(key)
             if column is None or part.columns.kinds[column] == "string":
                 continue
             live = self._snapshot.live(part, key, low, high)
-            steps, offsets, times, back, late = part.frames()
             if era is not None:
-                live = self._of_era(part, era, offsets, live)
+                live = self._of_era(part, era, live)
             if live is not None and not len(live):
                 continue
-            picked = slice(None) if live is None else live
-            ranks = np.full(len(steps), self._snapshot.ranks[part.writer])
-            for rows, column_of in zip(
-                columns, (steps, ranks, offsets - back, times - late), strict=True
-            ):
-                rows.append(column_of[picked])
-            values.append(part.numbers(column)[picked])
+            held.append((part, live))
+            numbers = part.numbers(column)
+            values.append(numbers if live is None else numbers[live])
+        rows = self._rows(held)
         if not values:
-            nothing = np.zeros(0, dtype=np.int64)
-            return _Points(nothing, nothing, nothing, nothing, np.zeros(0))
-        steps, ranks, offsets, times = map(np.concatenate, columns)
-        numbers = np.concatenate(values)
-        if (steps[1:] > steps[:-1]).all():
-            return _Points(steps, ranks, offsets, times, numbers)
-        order = np.lexsort((offsets, ranks, steps))
-        steps, ranks, offsets, times = np.array([steps, ranks, offsets, times])[:, order]
-        return _Points(steps, ranks, offsets, times, numbers[order])
+            return _Points(rows, np.zeros(0))
+        numbers = np.concatenate(values) if len(values) > 1 else values[0]
+        return _Points(rows, numbers if rows.order is None else numbers[rows.order])
 
-    def _of_era(self, part: Part, era: int, offsets: Ints, live: Ints | None) -> Ints | None:
+    def _rows(self, held: Sequence[tuple[Part, Ints | None]]) -> _Rows:
+        """Return the rows of some parts, or of those of their places that are given."""
+        is_whole = all(live is None for _, live in held)
+        name = tuple(id(part) for part, _ in held)
+        if is_whole and name in self._rows_of:
+            return self._rows_of[name]
+        found = np.zeros((4, 0), dtype=np.int64)
+        if held:
+            found = np.concatenate([self._row_columns(part, live) for part, live in held], axis=1)
+        steps, ranks, offsets, _ = found
+        order: Ints | None = None
+        if not (steps[1:] > steps[:-1]).all():
+            order = np.lexsort((offsets, ranks, steps))
+            found = found[:, order]
+        steps, ranks, offsets, times = found
+        rows = _Rows(steps=steps, ranks=ranks, rows=offsets, times=times, order=order)
+        if is_whole:
+            # The snapshot keeps the parts, so that none gets the number of another one.
+            self._rows_of = {name: rows}
+        return rows
+
+    def _row_columns(self, part: Part, live: Ints | None) -> Ints:
+        """Return steps, ranks, offsets of rows and their times, a row each."""
+        steps, offsets, times, back, late = part.frames()
+        ranks = np.full(len(steps), self._snapshot.ranks[part.writer])
+        found = np.array((steps, ranks, offsets - back, times - late))
+        return found if live is None else found[:, live]
+
+    def _of_era(self, part: Part, era: int, live: Ints | None) -> Ints | None:
         """Return which of the places of a part lie between one rewind and the next."""
         borders = self._snapshot.eras(part.writer)
         if not borders:
             return live
-        inside = np.searchsorted(np.array(borders), offsets, side="right") == era
+        inside = np.searchsorted(np.array(borders), part.frames()[1], side="right") == era
         return np.flatnonzero(inside) if live is None else live[inside[live]]
 
     def _from_points(self, key: str, points: _Points, buckets: int, has_times: bool) -> Series:
-        if len(points.steps) > buckets:
-            level = level_for(points.steps, buckets)
+        of, values = points.of, points.values
+        if len(values) > buckets:
+            level = level_for(of.steps, buckets)
             return self._shown(key, level, _aggregated(level, points), has_times)
-        values = points.values
         finite = np.isfinite(values)
-        known = values if finite.all() else np.where(finite, values, np.nan)
-        nothing = np.zeros(len(values))
-        steps = points.steps.astype(np.float64)
+        is_finite = bool(finite.all())
+        known = values if is_finite else np.where(finite, values, np.nan)
         return Series(
             run=self._view.ref,
             key=key,
             width=0,
             points=len(values),
-            step=steps,
-            step_last=steps,
-            count=np.ones(len(values)),
+            step=of.float_steps,
+            step_last=of.float_steps,
+            count=of.ones,
             min=known,
             max=known,
             mean=known,
             last=values,
-            nan=nothing if finite.all() else np.isnan(values).astype(np.float64),
-            posinf=nothing if finite.all() else np.isposinf(values).astype(np.float64),
-            neginf=nothing if finite.all() else np.isneginf(values).astype(np.float64),
-            x=x_of_times(np.array([points.times] * 3)) if has_times else None,
+            nan=of.zeros if is_finite else np.isnan(values).astype(np.float64),
+            posinf=of.zeros if is_finite else np.isposinf(values).astype(np.float64),
+            neginf=of.zeros if is_finite else np.isneginf(values).astype(np.float64),
+            x=x_of_times(np.array([of.times] * 3)) if has_times else None,
         )
 
     def _shown(self, key: str, level: int, buckets: Buckets, has_times: bool) -> Series:
@@ -362,12 +416,12 @@ class SeriesAnswers:
         else:
             spans = [
                 (part, *span)
-                for part in self._snapshot.parts(low, high)
+                for part in self._parts(low, high)
                 if key in part.columns.place and (span := self._span(part, key, low, high))
             ]
             parts = _around(spans, steps)
             points = self._points(key, parts, low, high)
-            whole = _aggregated(level, points) if len(points.steps) else None
+            whole = _aggregated(level, points) if points else None
         nowhere = np.full(len(steps), np.nan)
         if whole is None:
             return XColumns(min=nowhere, max=nowhere, last=nowhere)
@@ -397,14 +451,14 @@ class SeriesAnswers:
 
     def _all(self, key: str, level: int, low: int, high: int) -> Buckets | None:
         """Return all that counts of a key in buckets of 2**level steps, however many."""
-        loose = self._points(key, self._snapshot.loose_parts(low, high), low, high)
+        loose = self._points(key, self._parts(low, high, is_loose=True), low, high)
         try:
             parts, ranks = self._gathered(key, level, self._clipped(key, low, high), loose)
         except DamageError as error:
             assert self._view.reader is not None
             self._view.reader.tell(error)
-            points = self._points(key, self._snapshot.parts(low, high), low, high)
-            return _aggregated(level, points) if len(points.steps) else None
+            points = self._points(key, self._parts(low, high), low, high)
+            return _aggregated(level, points) if points else None
         return combined(level, parts, ranks) if parts else None
 
 
@@ -460,4 +514,5 @@ def _holds(columns: Columns, key: str, kind: Kind) -> bool:
 
 
 def _aggregated(level: int, points: _Points) -> Buckets:
-    return aggregated(level, points.steps, points.rows, points.times, points.values[np.newaxis])
+    of = points.of
+    return aggregated(level, of.steps, of.rows, of.times, points.values[np.newaxis])

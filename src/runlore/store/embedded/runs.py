@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from runlore.core.expression import Column, Condition, SortKey, columns_of
 from runlore.core.run import RUN_STATES, RunRef, RunState
 from runlore.errors import DeletedError, NotFoundError, UnavailableError
-from runlore.store.embedded import runs_index
+from runlore.store.embedded import runs_index, runs_statements
 from runlore.store.embedded.presence import Presence
 from runlore.store.embedded.runs_index import Changed, changed_by, changed_by_noting, is_same
 from runlore.store.embedded.runs_migration import opened
@@ -29,7 +29,6 @@ from runlore.store.embedded.runs_tables import (
     documents,
     encode,
     encode_noted,
-    noted,
     projects,
     row_of,
     runs,
@@ -53,7 +52,6 @@ Summarise: TypeAlias = Callable[[RunRecord], RunSummary | None]
 
 _AT_ONCE = 1000
 _NOTHING = RunSummary({}, None)
-_HAS_DOCUMENT = sa.and_(documents.c.project == runs.c.project, documents.c.number == runs.c.number)
 
 
 class EmbeddedRunStore:
@@ -85,11 +83,13 @@ class EmbeddedRunStore:
         """Make each run what its function makes of it, in one commit."""
         changed: dict[RunRef, RunRecord] = {}
         indexed: dict[int, list[Changed]] = {}
+        added: list[tuple[int, RunRecord]] = []
         written: list[tuple[int, RunRecord]] = []
         with self._writing() as connection:
-            projects_of = _project_ids(connection, {ref[:2] for ref in changes})
-            deleted = _deleted(connection, changes)
-            known = _find_all(connection, projects_of, changes)
+            there = _find_all(connection, changes)
+            known = {record.ref: record for _, record in there}
+            projects_of = {record.ref[:2]: project for project, record in there}
+            deleted = _deleted(connection, changes.keys() - known.keys())
             for ref, make in changes.items():
                 if ref in deleted:
                     continue
@@ -97,8 +97,8 @@ class EmbeddedRunStore:
                 record = make(found)
                 summary: Mapping[str, Noted] = {}
                 if found is None:
-                    record = _insert(connection, record)
-                    projects_of[ref[:2]] = _project_id(connection, *ref[:2])
+                    projects_of[ref[:2]], record = _numbered(connection, record)
+                    added.append((projects_of[ref[:2]], record))
                 project = projects_of[ref[:2]]
                 is_changed = found is None or _is_changed(found, record)
                 if found is not None and is_changed:
@@ -109,6 +109,7 @@ class EmbeddedRunStore:
                 if is_changed:
                     indexed.setdefault(project, []).extend(changed_by(found, record, summary))
                 changed[ref] = record
+            _add(connection, added)
             _write(connection, written)
             for project, entries in indexed.items():
                 runs_index.write(connection, project, entries)
@@ -117,13 +118,11 @@ class EmbeddedRunStore:
     def note(self, summaries: Mapping[RunRef, Summarise]) -> None:
         """Note what the metrics of runs amount to, in one commit."""
         with self._writing() as connection:
-            by_project: dict[tuple[str, str], list[RunRef]] = {}
-            for ref in summaries:
-                by_project.setdefault(ref[:2], []).append(ref)
-            for (owner, name), refs in by_project.items():
-                project = connection.execute(_project(owner, name)).scalar_one_or_none()
-                if project is not None:
-                    _note(connection, project, {ref: summaries[ref] for ref in refs})
+            there: dict[int, list[RunRecord]] = {}
+            for project, record in _find_all(connection, summaries):
+                there.setdefault(project, []).append(record)
+            for project, records in there.items():
+                _note(connection, project, records, summaries)
 
     def get(self, ref: RunRef) -> RunRecord:
         """Return a run, or say why there is none."""
@@ -140,23 +139,9 @@ class EmbeddedRunStore:
 
     def noted(self, refs: Collection[RunRef]) -> dict[RunRef, RunValues]:
         """Return the values that were last noted of runs."""
-        found: dict[RunRef, RunValues] = {}
         with self._reading() as connection:
-            for owner, name in {ref[:2] for ref in refs}:
-                ids = _ids_of(refs, owner, name)
-                rows = connection.execute(
-                    sa.select(runs.c.run_id, noted.c.last_step, noted.c["values"])
-                    .join_from(projects, runs, runs.c.project == projects.c.id)
-                    .join(
-                        noted,
-                        sa.and_(noted.c.project == projects.c.id, noted.c.number == runs.c.number),
-                    )
-                    .where(
-                        projects.c.owner == owner, projects.c.name == name, runs.c.run_id.in_(ids)
-                    )
-                )
-                found.update({RunRef(owner, name, i): decode_values(*row) for i, *row in rows})
-        return found
+            rows = _rows_of(connection, runs_statements.NOTED_VALUES, refs)
+            return {ref: decode_values(*row) for ref, row in rows}
 
     def page(
         self,
@@ -343,7 +328,9 @@ def _prepare_connection(connection: sqlite3.Connection, record: ConnectionPoolEn
 
 
 def _is_run(ref: RunRef) -> tuple[sa.ColumnElement[bool], ...]:
-    project = _project(ref.owner, ref.project)
+    project = sa.select(projects.c.id).where(
+        projects.c.owner == ref.owner, projects.c.name == ref.project
+    )
     return (runs.c.project == project.scalar_subquery(), runs.c.run_id == ref.run_id)
 
 
@@ -352,74 +339,45 @@ def _is_document(project: int, number: int) -> tuple[sa.ColumnElement[bool], ...
 
 
 def _find(connection: sa.Connection, ref: RunRef) -> RunRecord | None:
+    owner, name, run_id = ref
     row = connection.execute(
-        sa.select(runs.c.number, documents.c.document)
-        .join_from(runs, documents, _HAS_DOCUMENT)
-        .where(*_is_run(ref))
+        runs_statements.RUN, {"of_owner": owner, "of_name": name, "of_id": run_id}
     ).one_or_none()
     return None if row is None else decode(ref, row.number, row.document)
 
 
-def _project_ids(
-    connection: sa.Connection, names: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], int]:
-    found = {name: connection.execute(_project(*name)).scalar_one_or_none() for name in names}
-    return {name: project for name, project in found.items() if project is not None}
-
-
-def _find_all(
-    connection: sa.Connection,
-    projects_of: Mapping[tuple[str, str], int],
-    refs: Collection[RunRef],
-) -> dict[RunRef, RunRecord]:
-    """Return those of some runs that are there."""
-    found: dict[RunRef, RunRecord] = {}
-    for (owner, name), project in projects_of.items():
-        for ids in _batches(_ids_of(refs, owner, name)):
-            rows = connection.execute(
-                sa.select(runs.c.run_id, runs.c.number, documents.c.document)
-                .join_from(runs, documents, _HAS_DOCUMENT)
-                .where(runs.c.project == project, runs.c.run_id.in_(ids))
-            )
-            for run_id, number, text in rows:
-                ref = RunRef(owner, name, run_id)
-                found[ref] = decode(ref, number, text)
-    return found
+def _find_all(connection: sa.Connection, refs: Collection[RunRef]) -> list[tuple[int, RunRecord]]:
+    """Return those of some runs that are there, and the project of each."""
+    rows = _rows_of(connection, runs_statements.RUNS, refs)
+    return [(project, decode(ref, number, text)) for ref, (project, number, text) in rows]
 
 
 def _deleted(connection: sa.Connection, refs: Collection[RunRef]) -> set[RunRef]:
     """Return those of some runs that have a tombstone."""
-    found: set[RunRef] = set()
+    return {ref for ref, _ in _rows_of(connection, runs_statements.DELETED_RUNS, refs)}
+
+
+def _rows_of(
+    connection: sa.Connection, statement: sa.Select[Any], refs: Collection[RunRef]
+) -> Iterator[tuple[RunRef, Sequence[Any]]]:
+    """Ask about runs; the first column of the statement is the id of a run."""
     for owner, name in {ref[:2] for ref in refs}:
-        for ids in _batches(_ids_of(refs, owner, name)):
+        ids = [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+        # A statement takes some ten thousand values at most.
+        for first in range(0, len(ids), _AT_ONCE):
+            some = ids[first : first + _AT_ONCE]
             rows = connection.execute(
-                sa.select(tombstones.c.run_id).where(
-                    tombstones.c.owner == owner,
-                    tombstones.c.project == name,
-                    tombstones.c.run_id.in_(ids),
-                )
+                statement, {"of_owner": owner, "of_name": name, "of_ids": some}
             )
-            found.update(RunRef(owner, name, run_id) for run_id in rows.scalars())
-    return found
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    # A statement takes some ten thousand values at most.
-    for first in range(0, len(ids), _AT_ONCE):
-        yield ids[first : first + _AT_ONCE]
-
-
-def _ids_of(refs: Collection[RunRef], owner: str, name: str) -> list[str]:
-    return [ref.run_id for ref in refs if ref[:2] == (owner, name)]
+            for run_id, *row in rows:
+                yield RunRef(owner, name, run_id), row
 
 
 def _records(
     connection: sa.Connection, project: int, owner: str, name: str, numbers: Sequence[int]
 ) -> dict[int, RunRecord]:
     rows = connection.execute(
-        sa.select(runs.c.run_id, runs.c.number, documents.c.document)
-        .join_from(runs, documents, _HAS_DOCUMENT)
-        .where(runs.c.project == project, runs.c.number.in_(numbers))
+        runs_statements.NUMBERED_RUNS, {"of_project": project, "of_numbers": numbers}
     )
     return {
         number: decode(RunRef(owner, name, run_id), number, text) for run_id, number, text in rows
@@ -450,12 +408,10 @@ def _is_found(search: str) -> sa.ColumnElement[bool]:
     return runs.c.search.contains(search.casefold(), autoescape=True)
 
 
-def _project(owner: str, name: str) -> sa.Select[int]:
-    return sa.select(projects.c.id).where(projects.c.owner == owner, projects.c.name == name)
-
-
 def _project_id(connection: sa.Connection, owner: str, name: str) -> int:
-    found = connection.execute(_project(owner, name)).scalar_one_or_none()
+    found = connection.execute(
+        runs_statements.PROJECT_ID, {"of_owner": owner, "of_name": name}
+    ).scalar_one_or_none()
     if found is None:
         raise NotFoundError(
             f"no project '{owner}/{name}' here; 'runlore project list' shows what is there, "
@@ -464,84 +420,78 @@ def _project_id(connection: sa.Connection, owner: str, name: str) -> int:
     return int(found)
 
 
-def _insert(connection: sa.Connection, record: RunRecord) -> RunRecord:
-    """Add a run, and its project if that is new; return it with its number."""
-    owner, name, run_id = record.ref
-    number = connection.execute(
-        sa.update(projects)
-        .where(projects.c.owner == owner, projects.c.name == name)
-        .values(last_number=projects.c.last_number + 1)
-        .returning(projects.c.last_number)
-    ).scalar_one_or_none()
-    if number is None:
-        number = 1
-        connection.execute(
-            sa.insert(projects).values(
-                owner=owner, name=name, created_ns=record.created_ns, last_number=number
-            )
-        )
-    numbered = replace(record, number=number)
-    project = _project_id(connection, owner, name)
-    row = {"project": project, "run_id": run_id, "number": number, **row_of(numbered)}
-    connection.execute(sa.insert(runs).values(row))
+def _numbered(connection: sa.Connection, record: RunRecord) -> tuple[int, RunRecord]:
+    """Give a new run its number; return its project, made if that is new, and the run."""
+    owner, name, _ = record.ref
+    row = connection.execute(
+        runs_statements.NEXT_NUMBER, {"of_owner": owner, "of_name": name}
+    ).one_or_none()
+    if row is not None:
+        return row.id, replace(record, number=row.last_number)
+    created = {"owner": owner, "name": name, "created_ns": record.created_ns, "last_number": 1}
+    project = connection.execute(runs_statements.ADD_PROJECT, created).scalar_one()
+    return project, replace(record, number=1)
+
+
+def _add(connection: sa.Connection, added: Sequence[tuple[int, RunRecord]]) -> None:
+    if not added:
+        return
     connection.execute(
-        sa.insert(documents).values(project=project, number=number, document=encode(numbered))
+        runs_statements.ADD_RUNS,
+        [
+            {"project": project, "number": one.number, "run_id": one.ref.run_id, **row_of(one)}
+            for project, one in added
+        ],
     )
-    return numbered
+    connection.execute(
+        runs_statements.ADD_DOCUMENTS,
+        [
+            {"project": project, "number": one.number, "document": encode(one)}
+            for project, one in added
+        ],
+    )
 
 
 def _write(connection: sa.Connection, written: Sequence[tuple[int, RunRecord]]) -> None:
     if not written:
         return
-    at = [{"of_project": project, "of_number": record.number} for project, record in written]
-    rows = [row_of(record) for _, record in written]
     connection.execute(
-        sa.update(runs)
-        .where(
-            runs.c.project == sa.bindparam("of_project"),
-            runs.c.number == sa.bindparam("of_number"),
-        )
-        .values({name: sa.bindparam(name) for name in rows[0]}),
-        [{**one, **row} for one, row in zip(at, rows, strict=True)],
+        runs_statements.WRITE_RUNS,
+        [
+            {"of_project": project, "of_number": one.number, **row_of(one)}
+            for project, one in written
+        ],
     )
     connection.execute(
-        sa.update(documents)
-        .where(
-            documents.c.project == sa.bindparam("of_project"),
-            documents.c.number == sa.bindparam("of_number"),
-        )
-        .values(document=sa.bindparam("document")),
+        runs_statements.WRITE_DOCUMENTS,
         [
-            {**one, "document": encode(record)}
-            for one, (_, record) in zip(at, written, strict=True)
+            {"of_project": project, "of_number": one.number, "document": encode(one)}
+            for project, one in written
         ],
     )
 
 
-def _note(connection: sa.Connection, project: int, summaries: Mapping[RunRef, Summarise]) -> None:
-    refs = {ref.run_id: ref for ref in summaries}
-    owner, name, _ = next(iter(summaries))
-    found = connection.execute(
-        sa.select(runs.c.number).where(runs.c.project == project, runs.c.run_id.in_(refs))
-    )
-    numbers = list(found.scalars())
-    records = _records(connection, project, owner, name, numbers)
-    before = _noted(connection, project, numbers)
+def _note(
+    connection: sa.Connection,
+    project: int,
+    records: Sequence[RunRecord],
+    summaries: Mapping[RunRef, Summarise],
+) -> None:
+    before = _noted(connection, project, [record.number for record in records])
     changed: list[Changed] = []
     rows: list[dict[str, object]] = []
-    for number, record in records.items():
+    for record in records:
         after = summaries[record.ref](record)
-        known = before.get(number)
-        if after is not None and (known is None or encode_noted(after) != encode_noted(known)):
+        known = before.get(record.number)
+        if after is None:
+            continue
+        row = encode_noted(after)
+        if known is None or row != encode_noted(known):
             known = known or _NOTHING
             changed += changed_by_noting(record, known.values, after.values)
-            rows.append({"project": project, "number": number, **encode_noted(after)})
+            rows.append({"project": project, "number": record.number, **row})
     if rows:
-        numbers = [cast(int, row["number"]) for row in rows]
-        connection.execute(
-            sa.delete(noted).where(noted.c.project == project, noted.c.number.in_(numbers))
-        )
-        connection.execute(sa.insert(noted), rows)
+        connection.execute(runs_statements.REPLACE_NOTED, rows)
     runs_index.write(connection, project, changed)
 
 
@@ -557,9 +507,7 @@ def _noted(
     connection: sa.Connection, project: int, numbers: Sequence[int]
 ) -> dict[int, RunSummary]:
     rows = connection.execute(
-        sa.select(noted.c.number, noted.c.last_step, noted.c["values"], noted.c.bounds).where(
-            noted.c.project == project, noted.c.number.in_(numbers)
-        )
+        runs_statements.NOTED, {"of_project": project, "of_numbers": numbers}
     )
     return {number: decode_noted(*row) for number, *row in rows}
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from runlore.core.expression import Column
 from runlore.core.json import JsonObject
+from runlore.store.embedded import runs_statements
 from runlore.store.embedded.runs_tables import keys, noted, values
 from runlore.store.run_entries import (
     KINDS,
@@ -90,17 +91,14 @@ def write(connection: sa.Connection, project: int, changes: Sequence[Changed]) -
             added.append({"key": key_id, "run": number, **row})
         else:
             kept.append({"of_key": key_id, "of_run": number, **row})
-    is_row = (values.c.key == sa.bindparam("of_key"), values.c.run == sa.bindparam("of_run"))
     if gone:
-        connection.execute(sa.delete(values).where(*is_row), gone)
+        connection.execute(runs_statements.REMOVE_VALUES, gone)
     if kept:
-        as_bound = sa.update(values).where(*is_row)
-        as_bound = as_bound.values({name: sa.bindparam(name) for name in _VALUES})
-        connection.execute(as_bound, kept)
+        connection.execute(runs_statements.WRITE_VALUES, kept)
     if added:
         # In the order of the table, so that neighbours are written together.
         added.sort(key=lambda row: (row["key"], row["run"]))
-        connection.execute(sa.insert(values), added)
+        connection.execute(runs_statements.ADD_VALUES, added)
     _count(connection, counts)
 
 
@@ -148,9 +146,8 @@ def key_ids(
     found: dict[tuple[str, str], int] = {}
     while some := list(islice(rest, _AT_ONCE)):
         rows = connection.execute(
-            sa.select(keys.c.source, keys.c.key, keys.c.id).where(
-                keys.c.project == project, keys.c.source.in_(sources), keys.c.key.in_(some)
-            )
+            runs_statements.KEY_IDS,
+            {"of_project": project, "of_sources": sources, "of_keys": some},
         )
         found.update(((source, key), key_id) for source, key, key_id in rows)
     return {name: found[name] for name in wanted if name in found}
@@ -164,7 +161,7 @@ def _ids(
     if missing:
         none = {"numbers": 0, "bools": 0, "texts": 0}
         connection.execute(
-            sa.insert(keys),
+            runs_statements.ADD_KEYS,
             [{"project": project, "source": s, "key": k, **none} for s, k in missing],
         )
         found.update(key_ids(connection, project, missing))
@@ -183,18 +180,9 @@ def _differences(number: int, source: Source, old: Entries, new: Entries) -> Ite
 
 def _count(connection: sa.Connection, counts: Mapping[int, Sequence[int]]) -> None:
     changed = [
-        {"of_key": key_id, "more_numbers": numbers, "more_bools": bools, "more_texts": texts}
+        {"of_key": key_id, "of_numbers": numbers, "of_bools": bools, "of_texts": texts}
         for key_id, (numbers, bools, texts) in counts.items()
         if numbers or bools or texts
     ]
     if changed:
-        connection.execute(
-            sa.update(keys)
-            .where(keys.c.id == sa.bindparam("of_key"))
-            .values(
-                numbers=keys.c.numbers + sa.bindparam("more_numbers"),
-                bools=keys.c.bools + sa.bindparam("more_bools"),
-                texts=keys.c.texts + sa.bindparam("more_texts"),
-            ),
-            changed,
-        )
+        connection.execute(runs_statements.COUNT_KEYS, changed)
