@@ -72,14 +72,62 @@ def test_each_of_very_many_sections_is_there_when_one_comes_to_it(
     server: Server, open_page: OpenPage
 ) -> None:
     builder = SpoolBuilder(run_ref("local", "many", "m"))
-    builder.log({f"part{number}/metric{number}": 1.0 for number in range(2000)}, step=0)
+    builder.log({f"part{number // 2}/metric{number}": 1.0 for number in range(4000)}, step=0)
     send(server.url, builder)
     page = open_page(f"{server.url}/local/many")
 
     _drawn(page, "part0/metric0")
     assert page.locator(".section").count() < 60
     page.locator(".main").evaluate("main => main.scrollTo(0, main.scrollHeight)")
-    _drawn(page, "part1999/metric1999")
-    page.get_by_role("button", name="part1999 1").click()
-    expect(page.locator('[data-metric="part1999/metric1999"]')).to_have_count(0)
+    _drawn(page, "part1999/metric3999")
+    page.get_by_role("button", name="part1999 2").click()
+    expect(page.locator('[data-metric="part1999/metric3999"]')).to_have_count(0)
     assert page.locator(".section").count() < 60
+
+
+def test_sections_of_one_panel_each_are_one_behind_the_others(
+    server: Server, open_page: OpenPage
+) -> None:
+    builder = SpoolBuilder(run_ref("local", "many", "m"))
+    singles = {f"layer{number}/norm{number}": 1.0 for number in range(1000)}
+    builder.log({"train/loss": 1.0, "eval/loss": 2.0, **singles}, step=0)
+    send(server.url, builder)
+    page = open_page(f"{server.url}/local/many")
+
+    heads = page.get_by_role("heading", level=2)
+    expect(heads).to_have_text(
+        ["train · eval2", "layer0 · layer1 · layer2 and 997 more1,000"], timeout=60_000
+    )
+    for metric in ("train/loss", "eval/loss", "layer0/norm0"):
+        _drawn(page, metric)
+    page.get_by_role("button", name="Show 940 more panels").click()
+    page.locator(".main").evaluate("main => main.scrollTo(0, main.scrollHeight)")
+    _drawn(page, "layer999/norm999")
+
+
+def test_the_panel_filter_finds_metrics_behind_those_that_fit_on_a_page(
+    server: Server, open_page: OpenPage
+) -> None:
+    builder = SpoolBuilder(run_ref("local", "many", "m"))
+    many = {f"a/{number}": 1.0 for number in range(20_010)}
+    builder.log({**many, "z/last": 2.0}, step=0)
+    send(server.url, builder)
+
+    for path, of in (("local/many", "project"), ("local/many/runs/m", "run")):
+        page = open_page(f"{server.url}/{path}")
+        page.get_by_text("Type in the panel filter to find others").wait_for()
+        assert page.locator('[data-metric="z/last"]').count() == 0
+        page.get_by_label("Filter panels").fill("LAST")
+        _drawn(page, "z/last")
+        expect(page.locator("[data-metric]")).to_have_count(1, timeout=60_000)
+        expect(page.get_by_text(f"searched all metrics of this {of}")).to_be_visible()
+        page.get_by_label("Filter panels").fill("none of them")
+        page.get_by_text("No panel matches").wait_for()
+        page.get_by_role("button", name="Clear the filter").click()
+        page.get_by_text("Type in the panel filter to find others").wait_for()
+        page.goto(f"{server.url}/{path}?filter=%2Fz.l%2F")
+        _drawn(page, "z/last")
+        page.goto(f"{server.url}/{path}?filter=%2Fa%7B99999%7D%2F")
+        expect(
+            page.get_by_text(f"The filter searches only the first 20k metrics of this {of}")
+        ).to_be_visible(timeout=60_000)

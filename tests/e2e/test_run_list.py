@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from runlore.core.run import run_ref
@@ -192,3 +193,28 @@ def test_runs_with_one_value_of_the_config_are_one_line_with_a_band(
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.1)
     expect(groups).to_have_text(["0.012", "0.12", "not set1"])
     expect(tip.get_by_text("1 of 1 run", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("query", "of", "told"),
+    [
+        ("where=config.lrr+%3C+1", "filter", "No column config.lrr; did you mean config.lr?"),
+        ("sort=-config.lrr", "order", "No column config.lrr"),
+        ("where=config.lr+%3C&sort=-config.lr", "filter or order", "Expected the name"),
+        ("q=%2Fa%7B99999%7D%2F", "search", "use smaller ones"),
+    ],
+)
+def test_an_address_that_asks_for_runs_in_vain_says_so_and_offers_the_way_out(
+    seeded: Server, open_page: OpenPage, query: str, of: str, told: str
+) -> None:
+    page = open_page(f"{seeded.url}/local/digits?{query}")
+    main = page.locator("main")
+
+    expect(main.locator(".notice h2")).to_have_text(f"The {of} cannot be read", timeout=20_000)
+    expect(main).to_contain_text(told)
+    expect(page.locator("[data-metric]")).to_have_count(0)
+    expect(page.get_by_role("alert")).to_have_count(0 if of == "search" else 1)
+    main.get_by_role("button", name=f"Clear the {of}").click()
+    _drawn(page, "train/loss", 4)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert page.url == f"{seeded.url}/local/digits"

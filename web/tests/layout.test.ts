@@ -38,8 +38,25 @@ test("a long section shows some panels, and all of them when asked", () => {
   expect([some?.rows.flat().length, some?.rest, all?.rows.flat().length, all?.rest]).toEqual([60, 940, 1000, 0]);
 });
 
+test("of very many panels that share a leaf some are shown at first", () => {
+  const [section] = layOut(sectionsOf(many(1000, (index) => `k${String(index)}/x`)), 3, { folded: NONE, whole: NONE }).sections;
+  expect([section?.rows.flat().length, section?.rest]).toEqual([60, 940]);
+});
+
+test("a page of a hundred thousand sections is one that a browser can lay out", () => {
+  const LARGEST_PX = 33_000_000;
+  for (const leafOf of ["x", "norm"].map((name) => (index: number) => `${name}${name === "x" ? "" : String(index)}`)) {
+    const sections = sectionsOf(keysInOrder(many(100_000, (index) => `a${String(index)}/${leafOf(index)}`)));
+    const first = layOut(sections, 1, { folded: NONE, whole: NONE });
+    const all = layOut(sections, 1, { folded: NONE, whole: new Set(sections.map((section) => section.id)) });
+    expect(sections).toHaveLength(1);
+    expect(first.height).toBeLessThan(20_000);
+    expect(all.height).toBeLessThan(LARGEST_PX);
+  }
+});
+
 test("of very many panels and sections only those near the window are made", () => {
-  for (const nameOf of [(index: number) => `k/${String(index)}`, (index: number) => `s${String(index)}/${String(index)}`]) {
+  for (const nameOf of [(index: number) => `k/${String(index)}`, (index: number) => `s${String(index >> 1)}/${String(index)}`]) {
     const sections = sectionsOf(keysInOrder(many(100_000, nameOf)));
     const layout = layOut(sections, 3, { folded: NONE, whole: new Set(sections.map((section) => section.id)) });
     for (const from of [0, layout.height / 2, layout.height - 900]) {

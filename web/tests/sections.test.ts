@@ -35,10 +35,25 @@ describe("sections", () => {
 
   test("a prefix that reads as nothing, or as none, has a title of its own", () => {
     const keys = ["a", "/b", "//c", "///d", "Metrics/e", " /f", "\t/g", `${"x".repeat(500)}/h`];
-    const titles = sectionsOf(keys).flatMap((section) => namesOf(section)[0].join());
+    const titles = sectionsOf(keys.flatMap((key) => [key, `${key}2`])).flatMap((section) => namesOf(section)[0].join());
     expect(titles).toHaveLength(7);
     expect(new Set(titles).size).toBe(7);
     expect(titles).not.toContain("");
+  });
+
+  test("many sections of one panel are one, behind the others, as are those of training and of the system", () => {
+    const singles = (prefix: string, leaf: string) => Array.from({ length: 6 }, (_, index) => `${prefix}${String(index)}/${leaf}${String(index)}`);
+    const keys = ["loss", "train/loss", "eval/loss", "z/a", "z/b", ...singles("a", "x"), ...singles("train/", "t"), ...singles("system/", "s")];
+    const sections = sectionsOf(keys);
+    expect(sections.map((section) => [section.id, section.size])).toEqual([["", 3], ["train/0", 6], ["z", 2], ["a0", 6], ["system/0", 6]]);
+    expect(sections[0]?.groups).toEqual([["loss", "train/loss", "eval/loss"]]);
+    expect(sections[3]?.groups.flat()).toEqual(singles("a", "x"));
+    expect(sections[3] && namesOf(sections[3])).toEqual([["a0", "a1", "a2"], 3]);
+    expect(sectionsOf(keys.toReversed())).toEqual(sections);
+  });
+
+  test("a few sections of one panel stand apart", () => {
+    expect(sectionsOf(["a/w", "b/x", "c/y", "d/z"])).toHaveLength(4);
   });
 
   test("odd keys are keys: empty parts, slashes at the ends, any script", () => {

@@ -29,6 +29,7 @@ from runlore.store.runs import (
     RunStore,
     RunValues,
 )
+from runlore.store.search import checked_search, searcher
 
 MAX_PAGE = 1000
 MAX_KEYS = 20_000
@@ -259,12 +260,24 @@ class Runs:
         return freed
 
     def project_keys(
-        self, owner: str, project: str, *, limit: int = MAX_KEYS, after: str | None = None
+        self,
+        owner: str,
+        project: str,
+        *,
+        search: str = "",
+        limit: int = MAX_KEYS,
+        after: str | None = None,
     ) -> ProjectKeys:
-        """Return the metrics of a project, by name: at most so many, behind one."""
+        """Return the metrics of a project, by name: at most so many, behind one.
+
+        Raises:
+            NotFoundError: there is no such project.
+            UsageError: what is searched for is too long, wrong or takes too long.
+        """
+        pick = searcher(checked_search(search)) if search else None
         refs = self._runs.refs(owner, project)
         # One more tells whether there are any behind them.
-        counts = self._metrics.key_counts(refs, after=after, limit=limit + 1)
+        counts = self._metrics.key_counts(refs, after=after, limit=limit + 1, pick=pick)
         names = sorted({key for key, _ in counts})
         last = names[limit - 1] if len(names) > limit else None
         keys = [
@@ -274,16 +287,18 @@ class Runs:
         ]
         return ProjectKeys(keys=keys, next=last)
 
-    def run_keys(self, ref: RunRef, *, limit: int = MAX_RUN_KEYS) -> RunKeys:
+    def run_keys(self, ref: RunRef, *, search: str = "", limit: int = MAX_RUN_KEYS) -> RunKeys:
         """Return the metrics of a run by name, at most so many.
 
         Raises:
             NotFoundError: there is no such run.
             DeletedError: there was.
+            UsageError: what is searched for is too long, wrong or takes too long.
         """
         self._runs.get(ref)
+        pick = searcher(checked_search(search)) if search else None
         # One more tells whether there are any behind them.
-        found = self._metrics.keys(ref, limit=limit + 1)
+        found = self._metrics.keys(ref, limit=limit + 1, pick=pick)
         names = list(dict.fromkeys(one.key for one in found))
         if len(names) <= limit:
             return RunKeys(keys=found, more=False)

@@ -9,7 +9,7 @@ from runlore.core.run import RunRef, run_ref
 from runlore.errors import UsageError
 from runlore.services.groups import GroupSeries, group_series
 from runlore.store.metrics import MetricStore, Series, XColumns
-from runlore.store.search import matcher
+from runlore.store.search import picker
 from runlore.wire.series import MAX_BUCKETS, MAX_POINTS, MAX_SERIES
 
 _MAX_NAME = 1024
@@ -121,9 +121,8 @@ def _check_amount(runs: int, keys: int, buckets: int) -> None:
 
 def _matching(metrics: MetricStore, refs: Sequence[RunRef], pattern: str) -> list[str]:
     """Return the keys with numbers in any of some runs that a pattern fits, by name."""
-    fits = matcher(pattern, is_search=False)
-    known = {key for key, kind in metrics.key_counts(refs) if kind != "string"}
-    return [key for key in sorted(known) if fits(key)]
+    found = metrics.key_counts(refs, pick=picker(pattern, is_search=False))
+    return sorted({key for key, kind in found if kind != "string"})
 
 
 def _since(series: Series, began_ns: int) -> Series:

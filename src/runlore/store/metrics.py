@@ -11,6 +11,7 @@ from runlore.core.axis import STEP, Axis
 from runlore.core.metric import Kind, Value
 from runlore.core.run import Fork, RunRef
 from runlore.errors import ConflictError
+from runlore.store.search import Pick
 
 _NAMED_FORKS = 10
 
@@ -212,11 +213,13 @@ class MetricStore(Protocol):
         """Tell how far this writer's spool is stored; zeros if nothing is."""
         ...
 
-    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+    def keys(
+        self, run: RunRef, *, limit: int | None = None, pick: Pick | None = None
+    ) -> list[KeySummary]:
         """Summarise every key of a run, one entry per key and kind, sorted by key.
 
         `limit` asks for so many keys alone, the first by name; it then needs no more memory for
-        a run of very many.
+        a run of very many. `pick` leaves those that it returns, and its errors are the caller's.
         """
         ...
 
@@ -225,11 +228,18 @@ class MetricStore(Protocol):
         ...
 
     def key_counts(
-        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+        self,
+        runs: Collection[RunRef],
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        pick: Pick | None = None,
     ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind or inherit it, superseded or not.
 
         `limit` asks for so many keys alone, the first by name, and `after` for those behind one.
+        `pick` leaves those that it returns; its errors are the caller's, and it may be called
+        for a key more than once, but never where others wait for it.
         What is not there has none. Damage to points of a run does not keep it from the others.
         """
         ...

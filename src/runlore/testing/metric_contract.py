@@ -17,6 +17,7 @@ from runlore.store.metrics import (
     SpoolPiece,
     Stored,
 )
+from runlore.store.search import picker, searcher
 from runlore.testing.spools import (
     SECOND_NS,
     SpoolBuilder,
@@ -366,6 +367,36 @@ class ReadContract(StoreContract):
         }
         assert store.key_counts(both, after="c") == {("d", "bool"): 1}
         assert store.key_counts(both, after="d", limit=1) == {}
+
+    def test_keys_are_picked_before_they_are_counted(self, store: MetricStore) -> None:
+        one, other = SpoolBuilder(a_run("one")), SpoolBuilder(a_run("other"))
+        one.log({"a1": 1.0, "b1": 2.0, "a2": "text", "é": 0.0}, step=0)
+        one.log({"a3": True, "b1": 3.0}, step=1)
+        other.log({"a3": 1.0, "a1": 4.0, "b2": 5.0}, step=0)
+        store.append([builder.piece() for builder in (one, other)])
+        both = [one.run, other.run]
+        assert store.key_counts(both, pick=searcher("A")) == {
+            ("a1", "number"): 2,
+            ("a2", "string"): 1,
+            ("a3", "bool"): 1,
+            ("a3", "number"): 1,
+        }
+        found = store.key_counts(both, pick=searcher("/^[AB][13]/"), after="a1", limit=1)
+        assert found == {("a3", "bool"): 1, ("a3", "number"): 1}
+        assert store.key_counts(both, pick=searcher("c")) == {}
+        all_keys = store.keys(one.run)
+        for search in ("A", "/1$/", "b", "É", "c"):
+            names = searcher(search)([key.key for key in all_keys])
+            picked = [key for key in all_keys if key.key in names]
+            assert store.keys(one.run, pick=searcher(search)) == picked
+            assert store.keys(one.run, pick=searcher(search), limit=1) == picked[:1]
+
+    def test_a_search_for_keys_that_takes_long_is_given_up(self, store: MetricStore) -> None:
+        store.append([a_curve([1.0], key="a" * 200 + "1").piece()])
+        for ask in (store.key_counts, lambda runs, pick: store.keys(runs[0], pick=pick)):
+            with pytest.raises(UsageError, match="longer than 1 s"):
+                ask([a_run()], pick=picker("(a|aa)+$|x", is_search=True))
+        assert len(store.keys(a_run())) == 1
 
     def test_a_summary_speaks_of_finite_numbers_and_of_the_greatest_step(
         self, store: MetricStore

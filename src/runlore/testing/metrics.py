@@ -4,7 +4,7 @@ import math
 import struct
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -29,6 +29,7 @@ from runlore.store.metrics import (
     XColumns,
     check_no_forks,
 )
+from runlore.store.search import Pick
 from runlore.wire import spool
 
 
@@ -94,14 +95,16 @@ class ReferenceMetricStore:
             data = self._run(run).spools.get(writer, b"")
             return Stored(next=len(data), points=len(_decode(data, writer).points))
 
-    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+    def keys(
+        self, run: RunRef, *, limit: int | None = None, pick: Pick | None = None
+    ) -> list[KeySummary]:
         """Summarise every key and kind, or those of the first keys by name."""
         with self._lock:
             points = self._live(run)
         histories: dict[tuple[str, Kind], list[_Point]] = {}
         for point in points:
             histories.setdefault((point.key, point.kind), []).append(point)
-        first = set(sorted({key for key, _ in histories})[:limit])
+        first = _named(histories, limit, pick)
         return [
             _summary(history)
             for (key, _), history in sorted(histories.items(), key=_first)
@@ -114,7 +117,12 @@ class ReferenceMetricStore:
             return max((point.step for point in self._live(run)), default=None)
 
     def key_counts(
-        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+        self,
+        runs: Collection[RunRef],
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        pick: Pick | None = None,
     ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind."""
         with self._lock:
@@ -124,7 +132,7 @@ class ReferenceMetricStore:
                 for cell in {(point.key, point.kind) for point, _ in self._all(run)}
                 if after is None or cell[0] > after
             )
-        first = set(sorted({key for key, _ in counts})[:limit])
+        first = _named(counts, limit, pick)
         return {cell: count for cell, count in counts.items() if cell[0] in first}
 
     def series(
@@ -489,6 +497,11 @@ def _in(point: _Point, start: int | None, stop: int | None) -> bool:
 
 def _first(item: tuple[tuple[str, Kind], list[_Point]]) -> tuple[str, Kind]:
     return item[0]
+
+
+def _named(cells: Iterable[tuple[str, Kind]], limit: int | None, pick: Pick | None) -> set[str]:
+    names = sorted({key for key, _ in cells})
+    return set((names if pick is None else pick(names))[:limit])
 
 
 def _summary(points: Sequence[_Point]) -> KeySummary:

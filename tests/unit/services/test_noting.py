@@ -7,6 +7,7 @@ from runlore.core.run import RunRef
 from runlore.services.noting import Noting
 from runlore.store.metrics import KeySummary
 from runlore.store.runs import RunRecord
+from runlore.store.search import Pick
 from runlore.testing.metrics import ReferenceMetricStore
 from runlore.testing.processes import until
 from runlore.testing.runs import ReferenceRunStore, a_record
@@ -23,10 +24,12 @@ class SlowMetricStore(ReferenceMetricStore):
         self.is_asked = threading.Event()
         self.may_answer = threading.Event()
 
-    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+    def keys(
+        self, run: RunRef, *, limit: int | None = None, pick: Pick | None = None
+    ) -> list[KeySummary]:
         self.is_asked.set()
         assert self.may_answer.wait(50)
-        return super().keys(run, limit=limit)
+        return super().keys(run, limit=limit, pick=pick)
 
 
 def a_curve() -> SpoolBuilder:

@@ -83,14 +83,14 @@ export async function deleteRun(owner: string, project: string, run: string): Pr
   await request(runPath(owner, project, run), { method: "DELETE" });
 }
 
-/** The first metrics of a project by name; `next` is null unless there are more. */
-export async function listKeys(owner: string, project: string): Promise<MetricKeys> {
-  return await get<MetricKeys>(`${projectPath(owner, project)}/keys`);
+/** The first metrics of a project by name, of those that a search finds; `next` is null unless there are more. */
+export async function listKeys(owner: string, project: string, search = ""): Promise<MetricKeys> {
+  return await get<MetricKeys>(`${projectPath(owner, project)}/keys${searching(search)}`);
 }
 
-/** The first metrics of a run by name. */
-export async function listRunKeys(owner: string, project: string, run: string): Promise<RunKeys> {
-  return await get<RunKeys>(`${runPath(owner, project, run)}/keys`);
+/** The first metrics of a run by name, of those that a search finds. */
+export async function listRunKeys(owner: string, project: string, run: string, search = ""): Promise<RunKeys> {
+  return await get<RunKeys>(`${runPath(owner, project, run)}/keys${searching(search)}`);
 }
 
 export async function listColumns(owner: string, project: string): Promise<readonly Column[]> {
@@ -104,6 +104,10 @@ export async function readSeries(owner: string, project: string, query: SeriesQu
     body: JSON.stringify({ ...query, x: query.x.kind === "key" ? query.x : { kind: query.x.kind } }),
   });
   return decodeSeries(await answer.arrayBuffer());
+}
+
+function searching(search: string): string {
+  return search === "" ? "" : `?search=${encodeURIComponent(search)}`;
 }
 
 function projectPath(owner: string, project: string): string {

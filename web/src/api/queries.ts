@@ -18,6 +18,7 @@ const RUNS_PER_PAGE = 200;
 /** A list that only counts points may lag; one that misses a run may not. */
 const SOON_MS = 300;
 const LATER_MS = 2_500;
+const FOUND_MS = 10_000;
 
 const LiveContext = createContext<Live | null>(null);
 export const LiveProvider = LiveContext.Provider;
@@ -75,6 +76,28 @@ export function useKeys(owner: string, project: string) {
 /** The keys of a run itself: its project may have many more, its summary leave some out. */
 export function useRunKeys(owner: string, project: string, run: string) {
   return useQuery({ queryKey: ["run-keys", owner, project, run], queryFn: () => listRunKeys(owner, project, run) });
+}
+
+/**
+ * The keys that a search finds in a project, or in one of its runs, where the first are not all:
+ * asked only with a search, and those found before stay until the answer is there.
+ */
+export function useFoundKeys(owner: string, project: string, run: string | null, search: string) {
+  return useQuery({
+    queryKey: ["found-keys", owner, project, run, search],
+    queryFn: async (): Promise<FoundKeys> => {
+      if (run !== null) return await listRunKeys(owner, project, run, search);
+      const { keys, next } = await listKeys(owner, project, search);
+      return { keys, more: next !== null };
+    },
+    enabled: search !== "",
+    placeholderData: (before) => before,
+  });
+}
+
+interface FoundKeys {
+  readonly keys: readonly RunKey[];
+  readonly more: boolean;
 }
 
 /** The keys that have numbers; one key may have values of several kinds. */
@@ -171,6 +194,8 @@ function refreshFor(refresh: Refresher, client: QueryClient, change: Change, isF
   // All pages of a list are asked for again: far down a long one not as often.
   refresh.ask(["runs", owner, project], pause * Math.max(1, pagesOf(client, owner, project)));
   refresh.ask(["keys", owner, project], hasKeys(client, owner, project) ? pause : SOON_MS);
+  // A search through all keys costs more than their first page.
+  refresh.ask(["found-keys", owner, project], FOUND_MS);
   refresh.ask(["run-keys", owner, project, run], isFirst ? SOON_MS : LATER_MS);
   refresh.ask(["run", owner, project, run], isNews ? SOON_MS : 1_000);
 }

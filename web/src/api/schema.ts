@@ -654,6 +654,8 @@ export interface operations {
     ApiV1ProjectsOwnerKeysListKeys: {
         parameters: {
             query?: {
+                /** @description part of a name, or /a regular expression/ */
+                search?: string;
                 limit?: number;
                 cursor?: string | null;
             };
@@ -946,6 +948,8 @@ export interface operations {
     ApiV1ProjectsOwnerRunsKeysListRunKeys: {
         parameters: {
             query?: {
+                /** @description part of a name, or /a regular expression/ */
+                search?: string;
                 limit?: number;
             };
             header?: never;

@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "../api/client";
-import type { MetricKey, Run } from "../api/nouns";
+import type { Run, RunKey } from "../api/nouns";
 import { numberKeys, type RunsAsked, useKeys, useRuns, useSeriesStore } from "../api/queries";
 import { Crosshair } from "../charts/crosshair";
 import { PanelGrid } from "../features/panels/PanelGrid";
@@ -15,10 +15,11 @@ import { groupsOf, MOST_GROUPS, type RunGroup } from "../features/runs/groups";
 import { RunList } from "../features/runs/RunList";
 import type { RunLine } from "../features/runs/RunRow";
 import { formatCount } from "../lib/format";
-import { matcherOf } from "../lib/matcher";
+import { searchFor } from "../lib/matcher";
 import { MOST_RUNS, shownRuns, type View, type ViewChange } from "../lib/view";
 import { type Command, useCommands } from "../ui/commands";
 import { Icon, Notice, useIsDark, useMedia } from "../ui/parts";
+import { KeysNote, useMetrics } from "./metrics";
 import { useView } from "./useView";
 
 const LIST_PX = 296;
@@ -36,7 +37,8 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
   const isListShown = isListOpen ?? !isNarrow;
   const asked = { search: searchFor(view.search), state: view.state, filter: view.where, sort: view.sort };
   const { runs, refused } = useGoodRuns(owner, project, asked);
-  const keys = useKeys(owner, project);
+  const first = useKeys(owner, project);
+  const metrics = useMetrics(owner, project, null, first.data && { keys: first.data.keys, more: first.data.next !== null }, view.filter);
   const store = useSeriesStore(owner, project);
   const [crosshair] = useState(() => new Crosshair());
   const all = useMemo(() => runs.data?.pages.flatMap((page) => page.runs) ?? [], [runs.data]);
@@ -51,7 +53,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     if (isShort) void fetchNextPage();
     // `dataUpdatedAt`: an answer that pushed the next page aside may be there before the next render.
   }, [isShort, dataUpdatedAt, fetchNextPage]);
-  const charted = useCharted(keys.data?.keys, all);
+  const charted = useCharted(metrics.keys, all);
   useCommands(
     useMemo<Command[]>(
       () => [
@@ -61,7 +63,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       [isListShown, onView],
     ),
   );
-  const error = runs.error ?? keys.error;
+  const error = runs.error ?? first.error;
   if (error !== null && runs.data === undefined && refused === null) {
     return (
       <Notice title={`${project} cannot be shown`}>
@@ -103,17 +105,24 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
       )}
       <main className="main">
         {shown.length === view.most && total > view.most && <MostNote view={view} onView={onView} />}
-        {keys.data !== undefined && keys.data.next !== null && <KeysNote count={charted?.length ?? 0} />}
-        <PanelGrid
-          keys={charted}
-          runs={lines}
-          view={view}
-          onView={onView}
-          store={store}
-          crosshair={crosshair}
-          tools={<GroupChoice owner={owner} project={project} view={view} onView={onView} />}
-          legend={groups !== null && <GroupLegend by={view.by} groups={groups} crosshair={crosshair} />}
-        />
+        {refused !== null && runs.data === undefined ? (
+          <RefusedNotice fault={refused} view={view} onView={onView} />
+        ) : (
+          <>
+            {metrics.cut !== null && <KeysNote of="project" cut={metrics.cut} />}
+            <PanelGrid
+              keys={charted}
+              isSearching={metrics.cut?.state === "searching"}
+              runs={lines}
+              view={view}
+              onView={onView}
+              store={store}
+              crosshair={crosshair}
+              tools={<GroupChoice owner={owner} project={project} view={view} onView={onView} />}
+              legend={groups !== null && <GroupLegend by={view.by} groups={groups} crosshair={crosshair} />}
+            />
+          </>
+        )}
       </main>
     </div>
   );
@@ -139,23 +148,27 @@ function useGoodRuns(owner: string, project: string, asked: RunsAsked) {
   const runs = useRuns(owner, project, asked);
   const before = useRuns(owner, project, good);
   const { error } = runs;
-  const refused = error instanceof ApiError && error.status === 400 && asked.filter + asked.sort !== "" ? error.message : null;
+  const refused = error instanceof ApiError && error.status === 400 && asked.filter + asked.sort + asked.search !== "" ? error.message : null;
   if (runs.isSuccess && !runs.isPlaceholderData && JSON.stringify(good) !== JSON.stringify(asked)) setGood(asked);
   return { runs: refused !== null && before.data !== undefined ? before : runs, refused };
 }
 
 /** The keys that have panels; the same array as long as no run hides another one. */
-function useCharted(keys: readonly MetricKey[] | undefined, runs: readonly Run[]): readonly string[] | undefined {
+function useCharted(keys: readonly RunKey[] | undefined, runs: readonly Run[]): readonly string[] | undefined {
   const names = JSON.stringify(hiddenNames(runs.map((run) => run.definitions)));
   // eslint-disable-next-line react-hooks/exhaustive-deps -- `names` is what is hidden, compared by value
   return useMemo(() => keys && chartedKeys(numberKeys(keys), hiddenNames(runs.map((run) => run.definitions))), [keys, names]);
 }
 
-function KeysNote({ count }: { readonly count: number }) {
+/** Stands for the charts where the server refuses the question and there were no runs before. */
+function RefusedNotice({ fault, view, onView }: { readonly fault: string; readonly view: View; readonly onView: ViewChange }) {
+  const { where, sort } = view;
+  const what = where !== "" ? (sort === "" ? "filter" : "filter or order") : sort === "" ? "search" : "order";
   return (
-    <p className="note">
-      This project has more metrics than fit on a page: there are charts of the first {formatCount(count)} by name. The page of a run shows its own.
-    </p>
+    <Notice title={`The ${what} cannot be read`}>
+      <p>{fault}</p>
+      <button className="button" onClick={() => { onView(what === "search" ? { search: "" } : { where: "", sort: "" }); }}>Clear the {what}</button>
+    </Notice>
   );
 }
 
@@ -173,11 +186,4 @@ function useLines(shown: readonly Run[], groups: readonly RunGroup[] | null, isD
 function lineFinder(groups: readonly RunGroup[] | null, isDark: boolean): (run: Run) => RunLine {
   const byRun = new Map(groups?.flatMap((group) => group.members.map((run) => [run, group])));
   return (run) => byRun.get(run.id) ?? { id: run.id, color: colorOf(run, isDark), dash: dashOf(run) };
-}
-
-/** What the server understands: an expression that cannot be read is not sent. */
-function searchFor(search: string): string {
-  const text = search.trim();
-  if (!text.startsWith("/") || text.length < 2) return text;
-  return matcherOf(text).fault === null ? `${text.replace(/\/$/, "")}/` : "";
 }

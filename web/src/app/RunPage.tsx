@@ -10,8 +10,8 @@ import { chartedKeys, hiddenNames } from "../features/panels/sections";
 import { colorOf, dashOf } from "../features/runs/colors";
 import { RunHead } from "../features/runs/RunHead";
 import { RunTables } from "../features/runs/RunTables";
-import { formatCount } from "../lib/format";
 import { Notice, useIsDark } from "../ui/parts";
+import { KeysNote, useMetrics } from "./metrics";
 import { useView } from "./useView";
 
 const UNBROKEN: readonly number[] = [];
@@ -35,9 +35,10 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
   const runs = useMemo(() => [{ id, name, color, dash, members: [] }], [id, name, color, dash]);
   const definitions = run.data?.definitions;
   const own = useRunKeys(owner, project, id);
+  const metrics = useMetrics(owner, project, id, own.data, view.filter);
   const charted = useMemo(
-    () => definitions && own.data && chartedKeys(numberKeys(own.data.keys), hiddenNames([definitions])),
-    [own.data, definitions],
+    () => definitions && metrics.keys && chartedKeys(numberKeys(metrics.keys), hiddenNames([definitions])),
+    [metrics.keys, definitions],
   );
   if (run.error !== null && (run.data === undefined || isGone(run.error))) {
     return (
@@ -62,12 +63,13 @@ export function RunPage({ owner, project, run: id }: RunPageProps) {
       )}
       <div className="run-body">
         <main className="main">
-          {own.data?.more === true && <p className="note">There are charts of this run’s first {formatCount(charted?.length ?? 0)} metrics by name; its export has all.</p>}
+          {metrics.cut !== null && <KeysNote of="run" cut={metrics.cut} />}
           {own.error !== null && own.data === undefined ? (
             <Notice title="Its charts cannot be shown"><p>{own.error.message}</p></Notice>
           ) : (
             <PanelGrid
               keys={charted}
+              isSearching={metrics.cut?.state === "searching"}
               runs={runs}
               view={view}
               onView={onView}

@@ -5,6 +5,13 @@ export interface Matcher {
   readonly fault: string | null;
 }
 
+/** What the server understands of a search: an expression that cannot be read is not sent. */
+export function searchFor(search: string): string {
+  const text = search.trim();
+  if (!text.startsWith("/") || text.length < 2) return text;
+  return matcherOf(text).fault === null ? `${text.replace(/\/$/, "")}/` : "";
+}
+
 export function matcherOf(search: string): Matcher {
   const text = search.trim();
   if (text === "") return { matches: () => true, fault: null };

@@ -48,6 +48,9 @@ async def list_keys(
     backend: Backend,
     owner: str,
     project: str,
+    search: Annotated[
+        str, Parameter(description="part of a name, or /a regular expression/")
+    ] = "",
     limit: Annotated[int, Parameter(ge=1, le=MAX_KEYS)] = MAX_KEYS,
     cursor: str | None = None,
 ) -> Keys:
@@ -55,7 +58,9 @@ async def list_keys(
     checked_owner(owner)
     checked_name(project, "project")
     after = None if cursor is None else _key(cursor)
-    found = await to_thread(backend.runs.project_keys, owner, project, limit=limit, after=after)
+    found = await to_thread(
+        backend.runs.project_keys, owner, project, search=search, limit=limit, after=after
+    )
     return Keys(
         keys=[Key(key=shown(one.key), kind=one.kind, runs=one.runs) for one in found.keys],
         next=None if found.next is None else _cursor(found.next),

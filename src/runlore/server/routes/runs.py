@@ -29,13 +29,13 @@ from runlore.server.nouns import (
 )
 from runlore.services.runs import MAX_GROUPS, MAX_PAGE, MAX_RUN_KEYS, RunUpdate
 from runlore.store.runs import Place
+from runlore.store.search import checked_search
 from runlore.wire.document import plain, unplain_object
 
 _RUNS = "/api/v1/projects/{owner:str}/{project:str}/runs"
 _RUN = f"{_RUNS}/{{run:str}}"
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}\Z")
 _MAX_NAME = 256
-_MAX_SEARCH = 1024
 _MOST = 2**63
 _MAX_TAGS = 100
 
@@ -62,8 +62,7 @@ async def list_runs(
     checked_owner(owner)
     checked_name(project, "project")
     state = _state(in_state)
-    if len(search) > _MAX_SEARCH:
-        raise UsageError(f"search may have {_MAX_SEARCH} characters, got {len(search)}")
+    checked_search(search)
     after = None if cursor is None else _place(cursor)
 
     def read() -> RunList:
@@ -130,10 +129,14 @@ async def list_run_keys(
     owner: str,
     project: str,
     run: str,
+    search: Annotated[
+        str, Parameter(description="part of a name, or /a regular expression/")
+    ] = "",
     limit: Annotated[int, Parameter(ge=1, le=MAX_RUN_KEYS)] = MAX_RUN_KEYS,
 ) -> RunKeys:
     """Return the metrics of a run and its ancestors, the first by name."""
-    found = await to_thread(backend.runs.run_keys, run_ref(owner, project, run), limit=limit)
+    ref = run_ref(owner, project, run)
+    found = await to_thread(backend.runs.run_keys, ref, search=search, limit=limit)
     keys = [RunKey(key=shown(one.key), kind=one.kind) for one in found.keys]
     return RunKeys(keys=keys, more=found.more)
 

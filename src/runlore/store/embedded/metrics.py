@@ -61,6 +61,7 @@ from runlore.store.metrics import (
     Stored,
     check_no_forks,
 )
+from runlore.store.search import Pick
 
 _MOST_TAIL_BYTES = 512 * 1024 * 1024
 
@@ -130,11 +131,13 @@ class EmbeddedMetricStore:
             progress = found.progress if found is not None else Progress()
             return Stored(next=progress.next, points=progress.points)
 
-    def keys(self, run: RunRef, *, limit: int | None = None) -> list[KeySummary]:
+    def keys(
+        self, run: RunRef, *, limit: int | None = None, pick: Pick | None = None
+    ) -> list[KeySummary]:
         """Summarise every key and kind of a run, or of its first keys by name."""
         with self._views([run]) as views:
             answers = [RunAnswers(Snapshot(view)) for view in views]
-            keys = (kinds for answer in answers for _, kinds in answer.summaries() if kinds)
+            keys = (kinds for answer in answers for _, kinds in answer.summaries(pick) if kinds)
             return [one for kinds in islice(keys, limit) for one in kinds]
 
     def last_step(self, run: RunRef) -> int | None:
@@ -144,10 +147,15 @@ class EmbeddedMetricStore:
             return next(steps, None)
 
     def key_counts(
-        self, runs: Collection[RunRef], *, after: str | None = None, limit: int | None = None
+        self,
+        runs: Collection[RunRef],
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        pick: Pick | None = None,
     ) -> Mapping[tuple[str, Kind], int]:
         """Count the runs, of some, that have each key and kind."""
-        first = FirstKeys(after, limit)
+        first = FirstKeys(after, limit, pick)
         for ref in runs:
             self._waker.wake(ref)
         found: list[Sequence[tuple[str, Kind]]] = []

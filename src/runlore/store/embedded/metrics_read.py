@@ -16,6 +16,7 @@ from runlore.store.embedded.metrics_series import SeriesAnswers
 from runlore.store.embedded.metrics_summary import Cell, CellName
 from runlore.store.embedded.metrics_view import NEVER, Snapshot, WriterView
 from runlore.store.metrics import HistoryRow, KeySummary
+from runlore.store.search import Pick
 
 _key_of = itemgetter(0)
 
@@ -35,8 +36,8 @@ class RunAnswers:
         self._snapshot = snapshot
         self._series = SeriesAnswers(snapshot)
 
-    def summaries(self) -> Iterator[tuple[str, list[KeySummary]]]:
-        """Yield keys by name, each with a summary of every kind.
+    def summaries(self, pick: Pick | None = None) -> Iterator[tuple[str, list[KeySummary]]]:
+        """Yield keys by name, or those that `pick` leaves, each with a summary of every kind.
 
         Only what is partly superseded is counted again.
         """
@@ -44,11 +45,11 @@ class RunAnswers:
         if len(known) == 1 and all(map(self._snapshot.is_whole, known)):
             # Nearly always: a list of runs asks for the keys of a thousand of them.
             parts = (part for one in known.values() for part in self._snapshot.summaries(one))
-            cells = (cell for part in parts for cell in part.cells())
+            cells = (cell for part in parts for cell in part.cells(pick))
             for key, of_key in groupby(cells, key=_key_of):
                 yield key, [_summary_of(cell) for cell in of_key]
             return
-        writers = [self._cells_of(writer) for writer in known.values()]
+        writers = [self._cells_of(writer, pick) for writer in known.values()]
         ordered = writers[0] if len(writers) == 1 else merge(*writers, key=_name_of)
         for key, of_writers in groupby(ordered, key=lambda one: one.cell.key):
             kinds: dict[Kind, list[_Found]] = {}
@@ -69,13 +70,13 @@ class RunAnswers:
         steps = (one.last_step for _, kinds in self.summaries() for one in kinds)
         return max(steps, default=None)
 
-    def _cells_of(self, writer: WriterView) -> "Iterator[_Found]":
+    def _cells_of(self, writer: WriterView, pick: Pick | None) -> "Iterator[_Found]":
         """Yield what a writer has of each key and kind, unless all of it is superseded."""
         steps = (step for step, _ in self._snapshot.rewinds(writer.id))
         least = min(steps, default=NEVER)
         is_whole = self._snapshot.is_whole(writer.id)
         for summary in self._snapshot.summaries(writer):
-            for cell in summary.cells():
+            for cell in summary.cells(pick):
                 is_partial = False
                 if not is_whole:
                     limit = self._snapshot.limit(writer.id, cell.key)

@@ -6,17 +6,21 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from runlore.core.metric import Kind, Value
 from runlore.store.embedded.metrics_blob import Floats, Ints, seal, unseal
 from runlore.store.embedded.metrics_decode import Block, Columns
+from runlore.store.search import Pick
 
 _HEAD = struct.Struct("<II")
 _INTS, _FLOATS = 4, 3
 _PART_CELLS = 8192
 
 CellName: TypeAlias = tuple[str, Kind]
+
+_names_decoder = msgspec.json.Decoder(tuple[list[CellName], dict[int, str]])
 
 
 class Cell(NamedTuple):
@@ -80,13 +84,18 @@ class Summary:
     def __len__(self) -> int:
         return len(self._places)
 
-    def cells(self) -> Iterator[Cell]:
-        """Yield every key and kind."""
-        known = len(self._places)
-        ints, floats = self._ints[:, :known].T.tolist(), self._floats[:, :known].T.tolist()
-        for (key, kind), place in self._places.items():
-            count, first_step, last_step, _ = ints[place]
-            number, low, high = floats[place]
+    def cells(self, pick: Pick | None = None) -> Iterator[Cell]:
+        """Yield every key and kind, or those of the keys that `pick` leaves."""
+        places = self._places
+        at: slice | list[int] = slice(len(places))
+        if pick is not None:
+            kept = set(pick([key for key, _ in places]))
+            places = {cell: place for cell, place in places.items() if cell[0] in kept}
+            at = list(places.values())
+        ints, floats = self._ints[:, at].T.tolist(), self._floats[:, at].T.tolist()
+        for ((key, kind), place), (count, first_step, last_step, _), (number, low, high) in zip(
+            places.items(), ints, floats, strict=True
+        ):
             last: Value = number
             if kind == "string":
                 last = self._texts[place]
@@ -171,10 +180,10 @@ class Summary:
         """Decode what `encode` made; the keys stand as they did there."""
         body = unseal(blob, name)
         size, count = _HEAD.unpack_from(body)
-        cells, texts = json.loads(body[_HEAD.size : _HEAD.size + size])
+        cells, texts = _names_decoder.decode(body[_HEAD.size : _HEAD.size + size])
         found = cls()
-        found._places = {(key, kind): place for place, (key, kind) in enumerate(cells)}
-        found._texts = {int(place): text for place, text in texts.items()}
+        found._places = {cell: place for place, cell in enumerate(cells)}
+        found._texts = texts
         at = _HEAD.size + size
         ints = np.frombuffer(body, np.int64, _INTS * count, at)
         floats = np.frombuffer(body, np.float64, _FLOATS * count, at + 8 * _INTS * count)

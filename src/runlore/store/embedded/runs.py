@@ -46,7 +46,7 @@ from runlore.store.runs import (
     RunSummary,
     RunValues,
 )
-from runlore.store.search import matcher
+from runlore.store.search import matcher, pattern_in
 
 Summarise: TypeAlias = Callable[[RunRecord], RunSummary | None]
 
@@ -400,10 +400,11 @@ def _query(
 
 
 def _is_found(search: str) -> sa.ColumnElement[bool]:
-    if len(search) > 2 and search[0] == search[-1] == "/":
+    pattern = pattern_in(search)
+    if pattern is not None:
         # A wrong one is told even where no run is looked at.
-        matcher(search[1:-1], is_search=True)
-        return sa.func.runlore_search(search[1:-1], runs.c.search) == 1
+        matcher(pattern, is_search=True)
+        return sa.func.runlore_search(pattern, runs.c.search) == 1
     return runs.c.search.contains(search.casefold(), autoescape=True)
 
 

@@ -17,6 +17,8 @@ const PANEL_MIN_PX = 288;
 
 interface PanelGridProps {
   readonly keys: readonly string[] | undefined;
+  /** Whether more keys that the filter finds are on their way. */
+  readonly isSearching: boolean;
   readonly runs: readonly PanelRun[];
   readonly view: View;
   readonly onView: ViewChange;
@@ -27,7 +29,7 @@ interface PanelGridProps {
   readonly legend?: ReactNode;
 }
 
-export function PanelGrid({ keys, runs, view, onView, store, crosshair, tools, legend }: PanelGridProps) {
+export function PanelGrid({ keys, isSearching, runs, view, onView, store, crosshair, tools, legend }: PanelGridProps) {
   const { smooth, isLogY, yRange, zoom, filter, band } = view;
   const axisName = axisText(view.x);
   const isLogX = view.isLogX && view.x.kind !== "time";
@@ -55,7 +57,7 @@ export function PanelGrid({ keys, runs, view, onView, store, crosshair, tools, l
     <div ref={frame} className="panels">
       <PanelBar view={view} onView={onView} fault={matcher.fault} keys={keys} tools={tools} />
       {legend}
-      {sections.length === 0 && (
+      {sections.length === 0 && !isSearching && (
         <Notice title="No panel matches">
           <button className="button" onClick={() => { onView({ filter: "" }); }}>Clear the filter</button>
         </Notice>

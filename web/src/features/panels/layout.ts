@@ -109,8 +109,10 @@ function rowsOf(groups: Section["groups"], columns: number): string[][] {
   return rows;
 }
 
+/** A group is torn apart only where it alone is too many. */
 function firstGroups(groups: Section["groups"]): Section["groups"] {
   let panels = 0;
   const last = groups.findIndex((group) => (panels += group.length) > FIRST_PANELS);
-  return last === -1 ? groups : groups.slice(0, Math.max(1, last));
+  if (last === 0) return groups.slice(0, 1).map((group) => group.slice(0, FIRST_PANELS));
+  return last === -1 ? groups : groups.slice(0, last);
 }

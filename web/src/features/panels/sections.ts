@@ -9,6 +9,8 @@ export interface Section {
   readonly size: number;
 }
 
+/** More sections of a single panel than these are one: each would take a row for itself. */
+const MOST_SINGLE = 4;
 const ORDER = ["train", "training", "fit", "val", "valid", "validation", "eval", "dev", "test"];
 /** What keys without a prefix stand under. */
 const ROOT = "Metrics";
@@ -44,8 +46,33 @@ export function sectionsOf(keys: readonly string[]): Section[] {
   for (const key of keys) {
     addTo(members, find(prefixOf(key)), key);
   }
-  const sections = [...members.values()].map(sectionOf);
-  return sections.sort((a, b) => comparePrefixes(a.id, b.id));
+  const sections = gathered([...members.values()].map(sectionOf));
+  return sections.sort((a, b) => rank(a.id) - rank(b.id) || Number(isGathered(a)) - Number(isGathered(b)) || comparePrefixes(a.id, b.id));
+}
+
+/** Many sections of one panel are one section, as training, evaluation and everything else stand apart. */
+function gathered(sections: readonly Section[]): Section[] {
+  const kept: Section[] = [];
+  const singles = new Map<number, Section[]>();
+  for (const section of sections) {
+    if (section.size > 1 || section.id === "") kept.push(section);
+    else addTo(singles, rank(section.id), section);
+  }
+  for (const some of singles.values()) {
+    if (some.length <= MOST_SINGLE) {
+      kept.push(...some);
+      continue;
+    }
+    some.sort((a, b) => comparePrefixes(a.id, b.id));
+    const prefixes = some.map((section) => section.id);
+    kept.push({ id: prefixes[0] ?? "", prefixes, groups: some.flatMap((section) => section.groups), size: some.length });
+  }
+  return kept;
+}
+
+/** Whether a section holds prefixes that have nothing in common: it stands behind the others. */
+function isGathered({ prefixes, groups }: Section): boolean {
+  return prefixes.length > 1 && groups.every((group) => group.length === 1);
 }
 
 /**
@@ -102,10 +129,10 @@ function sectionOf(keys: readonly string[]): Section {
   return { id: prefixes[0] ?? "", prefixes, groups, size: keys.length };
 }
 
-function addTo(lists: Map<string, string[]>, name: string, key: string): void {
+function addTo<Name, Item>(lists: Map<Name, Item[]>, name: Name, item: Item): void {
   const list = lists.get(name);
-  if (list === undefined) lists.set(name, [key]);
-  else list.push(key);
+  if (list === undefined) lists.set(name, [item]);
+  else list.push(item);
 }
 
 function join(root: Map<string, string>, a: string, b: string): void {

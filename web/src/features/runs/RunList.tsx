@@ -24,7 +24,7 @@ interface RunListProps {
   readonly total: number;
   readonly shown: number;
   readonly isLoading: boolean;
-  /** Why the server refuses the filter or the order, or null. */
+  /** Why the server refuses the filter, the order or the search, or null. */
   readonly fault: string | null;
   readonly hasMore: boolean;
   readonly onMore: () => void;
@@ -38,6 +38,7 @@ interface RunListProps {
 
 export function RunList(props: RunListProps) {
   const { runs, total, shown, view, onView } = props;
+  const isOfSearch = view.where + view.sort === "";
   const isAllShown = view.hidden.length === 0 && view.only.length === 0;
   return (
     <aside className="runs" aria-label="Runs">
@@ -46,7 +47,7 @@ export function RunList(props: RunListProps) {
           id="run-search"
           label="Search runs"
           value={view.search}
-          fault={matcherOf(view.search).fault}
+          fault={matcherOf(view.search).fault ?? (isOfSearch ? props.fault : null)}
           onChange={(search) => { onView({ search }); }}
         />
         <select
@@ -61,7 +62,7 @@ export function RunList(props: RunListProps) {
       <div className="runs-head">
         <RunFilter
           value={view.where}
-          fault={props.fault}
+          fault={isOfSearch ? null : props.fault}
           onChange={(where) => { onView({ where }); }}
           onClear={() => { onView(props.fault === null ? { where: "" } : { where: "", sort: "" }); }}
         />
