@@ -120,11 +120,18 @@ def _read_file(path: str) -> Mapping[str, object]:
 
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            found = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(
             f"cannot read the settings file {path!r}: {error}; mend or remove it"
         ) from error
+    unknown = sorted(set(found) - _NAMES)
+    if unknown:
+        raise UsageError(
+            f"no setting {unknown[0]!r}, which the file {path!r} names; there are "
+            f"{', '.join(sorted(_NAMES))}"
+        )
+    return found
 
 
 def _key(found: Origin) -> str:

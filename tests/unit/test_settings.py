@@ -76,3 +76,12 @@ def test_the_key_of_wandb_counts_where_ours_says_nothing_and_its_origin_is_told(
     monkeypatch.setenv("RUNLORE_API_KEY", "ours")
     assert settings.load().api_key == "ours"
     assert settings.load(api_key="given").api_key == "given"
+
+
+def test_a_name_in_the_file_that_is_no_setting_is_told_with_those_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNLORE_HOME", str(tmp_path))
+    (tmp_path / "settings.toml").write_text('urll = "http://127.0.0.1:7333"')
+    with pytest.raises(UsageError, match=r"no setting 'urll', which the file .* there are api_key"):
+        settings.load()

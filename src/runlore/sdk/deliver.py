@@ -67,7 +67,7 @@ def judge(answer: Answer, *, url: str, offset: int, length: int, tail: int) -> V
     """
     body = _object(answer.body)
     said = _text(body.get("detail"))
-    detail = said or f"{url} answered {answer.status}"
+    detail = said or f"{url} answered {answer.status}; is that a Runlore server?"
     reached = body.get("next")
     server = _text(body.get("server"))
     if answer.status in (200, 409):

@@ -27,10 +27,26 @@ SECURITY = {
     "Content-Security-Policy": _POLICY,
     "Referrer-Policy": "same-origin",
 }
-_STYLE = (
-    "<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;"
-    "max-width:40rem;margin:15vh auto;padding:0 1rem}code,input{font:inherit;"
-    "font-family:ui-monospace,monospace}</style>"
+# The look of the page, whose files are not there or not for this browser yet.
+_HEAD = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>"
+    "<meta name=viewport content='width=device-width,initial-scale=1'><style>"
+    ":root{color-scheme:light dark;--paper:#fff;--ground:#f8f8f6;--line:#d3d3cd;--text:#1d1e20;"
+    "--text-2:#62656a;--accent:#0b766f;--danger:#b3261e}"
+    "@media(prefers-color-scheme:dark){:root{--paper:#141517;--ground:#0f1011;--line:#383b41;"
+    "--text:#e9e9e6;--text-2:#a0a3a8;--accent:#4fc7bd;--danger:#ff8a7d}}"
+    "body{margin:0;padding:16vh 16px 0;background:var(--ground);color:var(--text-2);"
+    "font:14px/1.5 'Inter Variable',Inter,system-ui,sans-serif}"
+    "main{max-width:26rem;margin:auto;padding:24px;background:var(--paper);"
+    "border:1px solid var(--line);border-radius:8px}"
+    "h1{margin:0 0 4px;color:var(--text);font-size:20px;font-weight:600}p{margin:0}"
+    ".wrong{color:var(--danger)}form{display:flex;gap:8px;margin:18px 0 0}"
+    "code,input{font-family:ui-monospace,monospace;font-size:13px}"
+    "input{flex:1;min-width:0;padding:7px 9px;color:var(--text);background:var(--ground);"
+    "border:1px solid var(--line);border-radius:5px}"
+    "button{padding:7px 14px;font:inherit;font-weight:500;color:var(--paper);"
+    "background:var(--accent);border:0;border-radius:5px;cursor:pointer}"
+    ":focus-visible{outline:2px solid var(--accent);outline-offset:1px}</style><main>"
 )
 
 
@@ -116,23 +132,21 @@ def early_questions(name: str, query: str) -> tuple[str, ...]:
 
 def login_page(action: str, *, is_wrong: bool = False) -> bytes:
     """Return what a browser sees that has not logged in, or did so with a wrong key."""
-    told = "That key is not this server's" if is_wrong else "This server asks for a key"
+    wrong = "<p class=wrong role=alert>That key is not this server's.</p>" if is_wrong else ""
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
-        f'<h1>{told}</h1><form action="{quote(action)}">'
-        "<label>Key <input name=key type=password autofocus required></label> "
-        "<button>Log in</button></form><p>Whoever started the server finds it in the file "
-        "that <code>runlore serve</code> names.</p></html>"
+        f"{_HEAD}<h1>This server asks for a key</h1>{wrong}<p>Whoever started it finds the key "
+        f'in the file that <code>runlore serve</code> names.</p><form action="{quote(action)}">'
+        "<input name=key type=password aria-label=Key placeholder=Key autocomplete="
+        "current-password autofocus required><button>Log in</button></form></main></html>"
     ).encode()
 
 
 def _unbuilt_page() -> bytes:
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Runlore</title>{_STYLE}"
-        "<h1>The server runs, the page is not built</h1><p>Runs are taken and kept, and "
+        f"{_HEAD}<h1>The server runs, the page is not built</h1><p>Runs are taken and kept, and "
         "<code>/api/v1</code> answers. In a clone, <code>./dev setup</code> builds the page; "
         "then reload. An installed package contains it: if it does not, install it again."
-        "</p></html>"
+        "</p></main></html>"
     ).encode()
 
 

@@ -68,7 +68,7 @@ export function ProjectPage({ owner, project }: ProjectPageProps) {
     return (
       <Notice title={`${project} cannot be shown`}>
         <p>{error.message}</p>
-        <p>It appears here by itself when its first points arrive.</p>
+        {error instanceof ApiError && error.status === 404 && <p>It appears here by itself when its first points arrive.</p>}
         <p><Link to="/" className="link">All projects</Link></p>
       </Notice>
     );
