@@ -154,6 +154,8 @@ describe("extents", () => {
     const exits = exitsOf(leaving, scale({ x: [0, 7], width: 700 }), 120);
     expect(exits).toEqual([{ x: 100, isAbove: true }, { x: 600, isAbove: false }]);
     expect(exitsOf(leaving, scale({ y: [-10, 30] }), 9)).toEqual([]);
+    const staying = built("b", [20, 20, 20, Infinity, Infinity, 20, 1, 20]);
+    expect(exitsOf(staying, scale({ x: [0, 7], width: 700 }), 9).map((exit) => exit.x)).toEqual([0, 700]);
   });
 });
 

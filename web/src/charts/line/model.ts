@@ -179,27 +179,26 @@ export function portion(value: number, [low, high]: Extent, isLog: boolean): num
  * The starts of the stretches in which a line runs above or below the extent, or to infinity.
  *
  * They are marked at the edge, so that nothing leaves the picture unseen; a stretch that begins
- * within `apart` pixels of the one before is the same to the eye.
+ * within `apart` pixels of where the one before ends is the same to the eye.
  */
 export function exitsOf(line: Line, scale: Scale, apart: number): { x: number; isAbove: boolean }[] {
   const { min, max, posinf, neginf } = line.buckets;
   const exits: { x: number; isAbove: boolean }[] = [];
-  const seen = { above: Number.NEGATIVE_INFINITY, below: Number.NEGATIVE_INFINITY };
+  const none = { index: -1, x: Number.NEGATIVE_INFINITY };
+  const last = { above: none, below: none };
   const [from, to] = indexesWithin(line.buckets, scale.x);
-  for (let index = from; index < to; index += 1) {
-    const isAbove = (max[index] ?? Number.NaN) > scale.y[1] || (posinf[index] ?? 0) > 0;
-    const low = min[index] ?? Number.NaN;
-    const isBelow = (low < scale.y[0] && !(scale.isLogY && low <= 0)) || (neginf[index] ?? 0) > 0;
-    if (!isAbove && !isBelow) continue;
+  const mark = (index: number, isAbove: boolean): void => {
+    const side = isAbove ? "above" : "below";
+    const before = last[side];
     const x = toX(scale, line.x[index] ?? 0);
-    if (isAbove) {
-      if (x - seen.above > apart) exits.push({ x, isAbove: true });
-      seen.above = x;
-    }
-    if (isBelow) {
-      if (x - seen.below > apart) exits.push({ x, isAbove: false });
-      seen.below = x;
-    }
+    const isNew = before.index < 0 || before.index < index - 1;
+    if (isNew && x - before.x > apart) exits.push({ x, isAbove });
+    last[side] = { index, x };
+  };
+  for (let index = from; index < to; index += 1) {
+    const low = min[index] ?? Number.NaN;
+    if ((max[index] ?? Number.NaN) > scale.y[1] || (posinf[index] ?? 0) > 0) mark(index, true);
+    if ((low < scale.y[0] && !(scale.isLogY && low <= 0)) || (neginf[index] ?? 0) > 0) mark(index, false);
   }
   return exits;
 }
