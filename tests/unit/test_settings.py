@@ -83,5 +83,7 @@ def test_a_name_in_the_file_that_is_no_setting_is_told_with_those_there_are(
 ) -> None:
     monkeypatch.setenv("RUNLORE_HOME", str(tmp_path))
     (tmp_path / "settings.toml").write_text('urll = "http://127.0.0.1:7333"')
-    with pytest.raises(UsageError, match=r"no setting 'urll', which the file .* there are api_key"):
+    with pytest.raises(
+        UsageError, match=r"no setting 'urll', which the file .* there are api_key"
+    ):
         settings.load()
