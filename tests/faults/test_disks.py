@@ -284,6 +284,8 @@ def test_what_a_full_disk_did_not_take_goes_from_memory_to_a_server_that_came_ba
         assert done.returncode == 0, done
         assert "60,000 points" in done.stdout
         assert not world.trees()
+        again = world.sync(RUNLORE_URL=real_server.url)
+        assert again.returncode == 0, again
         rows = Api(real_server.url).run("faults/full").scan_history(["n"])
         assert [row["n"] for row in rows] == list(range(60_000))
     finally:

@@ -10,9 +10,10 @@ import typer
 from runlore import settings as settings_table
 from runlore.cli.console import EXIT_SERVER, EXIT_USE, complain, emit
 from runlore.sdk.leftover import leftovers, settle_leftovers
+from runlore.sdk.orphans import Chosen, settle_orphans
 from runlore.sdk.settle import ack_path
 from runlore.sdk.staging import read_object, staging_roots
-from runlore.sdk.sync import Address, Delivery, Syncer, own_folders, settle_orphans, spool_files
+from runlore.sdk.sync import Delivery, Syncer, own_folders, spool_files
 
 
 def sync(
@@ -34,16 +35,17 @@ def sync(
     found = settings_table.load(url=url)
     roots = staging_roots(found.staging, found.home)
     is_chosen = settings_table.origins(url=url)["url"].origin != "default"
-    chosen = Address(found.url, found.api_key) if is_chosen else None
-    troubles = list(settle_orphans(roots, chosen))
+    chosen = Chosen(found.url, found.api_key) if is_chosen else None
+    deliveries, troubles = settle_orphans(roots, chosen)
+    # Their files hold a part of what is delivered already.
+    done = {os.path.realpath(delivery.path) for _, delivery in deliveries}
     own = own_folders(found.home)
     troubles += settle_leftovers(found.home, leftovers(found.home, own, roots))
     folders = paths or own
     files = spool_files(folders)
     syncers: dict[str, Syncer] = {}
-    deliveries: list[tuple[str, Delivery]] = []
     elsewhere: list[str] = []
-    for path in files:
+    for path in (path for path in files if os.path.realpath(path) not in done):
         known = read_object(ack_path(path)).get("url")
         # In somebody else's folder an address may be a trap for the key.
         is_own = any(os.path.realpath(path).startswith(folder + "/") for folder in own)

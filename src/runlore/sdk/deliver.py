@@ -282,6 +282,11 @@ class Deliverer:
         """Start the thread."""
         self._thread.start()
 
+    def disconnect(self) -> None:
+        """Close the connections, where no thread was started."""
+        for server in self._servers.values():
+            server.close()
+
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""

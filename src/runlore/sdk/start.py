@@ -175,9 +175,10 @@ def init(  # noqa: PLR0913
         _process.forget()
         _process.live.append(run)
         _process.current = run
-    told["program"] = sys.argv[0] if sys.argv else ""
-    run._write_run(told)
-    run.config.update(fields)
+        # Before another thread may finish it.
+        told["program"] = sys.argv[0] if sys.argv else ""
+        run._write_run(told)
+        run.config.update(fields)
     terminal.say(terminal.started(shown, run.url))
     return run
 
@@ -322,6 +323,7 @@ def _disabled(
     # Whatever is no text here is no reason to stop a program that keeps nothing.
     with suppress(UsageError):
         run._told.update(_told(tags, notes, None, None))
+    _process.forget()
     _process.live.append(run)
     _process.current = run
     return run

@@ -4,20 +4,18 @@ import fcntl
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from runlore.core.run import RunRef, run_ref
 from runlore.errors import DamageError, UnavailableError, UsageError
-from runlore.sdk.deliver import Deliverer, Encoder, Server, judge
-from runlore.sdk.lost import append_lost
-from runlore.sdk.places import ACKS, writer_folders
+from runlore.sdk.deliver import Encoder, Server, judge
+from runlore.sdk.places import writer_folders
 from runlore.sdk.resume import first_edge
-from runlore.sdk.sender import Tree, find_orphans
+from runlore.sdk.sender import find_orphans
 from runlore.sdk.settle import (
     KEEP_SECONDS,
-    Settler,
     ack_path,
     local_spool_folder,
     read_piece,
@@ -26,13 +24,11 @@ from runlore.sdk.settle import (
 )
 from runlore.sdk.staging import (
     PIECE_BYTES,
-    Stream,
     Target,
     is_gone,
     is_private,
     read_header,
     read_object,
-    read_target,
     start_of,
 )
 from runlore.sdk.tree import boot_id
@@ -41,7 +37,6 @@ from runlore.wire import spool
 PATIENCE_SECONDS = 5.0
 _REFUSALS = (400, 401, 403, 413, 415, 422)
 """Answers with which a server that works refuses a key or a piece."""
-SETTLE_SECONDS = 10.0
 
 
 class Delivery(NamedTuple):
@@ -98,33 +93,6 @@ class Extent(NamedTuple):
     notice: str | None = None
     is_cut: bool = False
     is_whole: bool = True
-
-
-class Address(NamedTuple):
-    """A server that somebody has chosen, with the key for it."""
-
-    url: str
-    api_key: str
-
-
-def settle_orphans(roots: Sequence[str], chosen: Address | None = None) -> Iterator[str]:
-    """Bring the trees whose program and sender are gone to the disk; yield troubles.
-
-    What the disk has no room for goes from memory to the server: the one chosen, or without one
-    that of its program.
-    """
-    settler = Settler()
-    for root in roots:
-        seen = set()
-        for tree in find_orphans(root):
-            seen.add(tree.folder)
-            try:
-                yield from _settle_tree(tree, settler, chosen)
-            finally:
-                os.close(tree.lock)
-        for folder in writer_folders(root):
-            if os.path.dirname(folder) not in seen:
-                yield from _kept_by_sender(folder)
 
 
 def spool_files(paths: Sequence[str]) -> list[str]:
@@ -212,7 +180,8 @@ class Syncer:
                 is_same = bool(known) and self._has_taken(known)
                 is_noted = known.get("finished") is True
                 reached = known.get("next") if is_same else None
-                start = reached if isinstance(reached, int) and 0 <= reached <= size else 0
+                # The server may have more, which went there from memory.
+                start = min(reached, size) if isinstance(reached, int) and reached >= 0 else 0
                 # Asked first: between the two its sender may write more.
                 writer = self._writer(file.fileno(), target)
                 extent = measure(file.fileno(), start)
@@ -314,9 +283,7 @@ class Syncer:
             if verdict.stop:
                 trouble = verdict.error
         if extent.is_cut and at >= found.size:
-            # The server has what is missing here: it went there from memory.
-            extent = extent._replace(is_whole=True)
-            found = found._replace(notice=None, is_whole=True)
+            extent, found = extent._replace(is_whole=True), _completed(found)
         if server is not None or found.is_deleted:
             with suppress(OSError):
                 write_disk_ack(
@@ -369,6 +336,12 @@ class Syncer:
 def _unasked(found: Delivery, error: str | None) -> Delivery:
     """Say that the server could not be asked, where it may not have all of a stream."""
     return found if found.is_noted else found._replace(trouble=error, is_away=error is not None)
+
+
+def _completed(found: Delivery) -> Delivery:
+    """Say that the server has what is missing in a file: it went there from memory."""
+    is_ended = found.is_ended or found.is_gone
+    return found._replace(notice=None, is_whole=True, is_ended=is_ended)
 
 
 def _deleted(found: Delivery, error: str | None, unwanted: int) -> Delivery:
@@ -485,66 +458,6 @@ def target_of(head: bytes, url: str) -> Target:
         role=str(header.get("role", "")),
         **texts,
     )
-
-
-def _settle_tree(tree: Tree, settler: Settler, chosen: Address | None) -> Iterator[str]:
-    tree.find_streams()
-    deadline = time.monotonic() + SETTLE_SECONDS
-    for stream in list(tree.streams.values()):
-        staged = stream.staged
-        if not is_gone(stream.target.pid, stream.target.start):
-            continue
-        staged.scan()
-        if not staged.is_ended:
-            append_lost(staged, signal=None, is_witnessed=False)
-        settler.attend(stream)
-        while stream.settled < staged.tail and time.monotonic() < deadline:
-            if stream.disk_error is not None:
-                break
-            time.sleep(0.1)
-            settler.attend(stream)
-        if stream.settled >= staged.tail or _is_sent_from_memory(stream, settler, chosen):
-            tree.drop(stream)
-        else:
-            yield f"{staged.folder} stays in memory: {stream.error}"
-    if not tree.streams:
-        tree.remove()
-
-
-def _is_sent_from_memory(stream: Stream, settler: Settler, chosen: Address | None) -> bool:
-    """Deliver a stream that the disk does not take; tell whether a server or the disk has all."""
-    target = stream.target._replace(mode="online")
-    if chosen is not None and not stream.next:
-        target = target._replace(url=chosen.url, api_key=chosen.api_key)
-    stream.target = target
-    tail = stream.urgent = stream.staged.tail
-    deliverer = Deliverer(settler)
-    deliverer.streams = (stream,)
-    reached, patient_until = stream.next, time.monotonic() + PATIENCE_SECONDS
-    while stream.stopped is None and time.monotonic() < patient_until:
-        wait = deliverer.deliver_due()
-        settler.attend(stream)
-        if tail in (stream.next, stream.settled):
-            return True
-        if stream.next > reached:
-            reached, patient_until = stream.next, time.monotonic() + PATIENCE_SECONDS
-        elif wait:
-            time.sleep(min(wait, 0.1))
-    return False
-
-
-def _kept_by_sender(folder: str) -> Iterator[str]:
-    """Tell of a stream whose process is gone and whose sender has found no room on the disk."""
-    try:
-        target = read_target(folder)
-    except (OSError, ValueError):
-        return
-    ack = read_object(os.path.join(folder, ACKS[0]))
-    if ack.get("is_full") is True and is_gone(target.pid, target.start):
-        yield (
-            f"{folder} is in memory, and its sender at work on it: {ack.get('error')}; "
-            "run 'runlore sync' again in a minute"
-        )
 
 
 def _size(path: str) -> int:

@@ -134,7 +134,10 @@ def _short_text(pattern: str) -> int:
     bare = _ESCAPED.sub("x", pattern).replace("(?:", "(")
     repeats = sum(map(bare.count, "*+?"))
     ways = prod(group.count("|") + 1 for group in _GROUP.findall(bare))
-    return _SHORT_TEXTS[repeats] if repeats < len(_SHORT_TEXTS) and ways <= _MOST_WAYS else 0
+    if repeats >= len(_SHORT_TEXTS) or ways > _MOST_WAYS:
+        return 0
+    # Ways and repeats multiply.
+    return _SHORT_TEXTS[repeats] // (ways if repeats > 1 else 1)
 
 
 def _compiled(pattern: str, is_search: bool) -> re.Pattern[str]:

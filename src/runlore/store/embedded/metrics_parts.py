@@ -14,7 +14,7 @@ _WINDOW_TEXT_BYTES = 4 * 1024 * 1024
 """Parts are opened together up to about as many frames, or bytes of texts."""
 
 _WHOLE_CELLS = 65_536
-"""Up to so many numbers of a tail are put together for all keys at once."""
+"""Up to so many numbers of a tail are put together for all keys, once a second one is asked."""
 
 
 class Part:
@@ -75,17 +75,20 @@ class TailPart(Part):
         super().__init__(writer, blocks[0].columns, int(steps.min()), int(steps.max()), len(steps))
         self._blocks = blocks
         self._whole: Floats | None = None
+        self._was_asked = False
 
     def frames(self) -> Ints:
         return self._frames
 
     def numbers(self, column: int) -> Floats:
         slot = self.columns.slots[column]
-        if self.n * len(self.columns.number_columns) <= _WHOLE_CELLS:
-            if self._whole is None:
-                self._whole = np.concatenate([block.numbers.T for block in self._blocks], axis=1)
+        is_small = self.n * len(self.columns.number_columns) <= _WHOLE_CELLS
+        if self._whole is None and self._was_asked and is_small:
+            self._whole = np.concatenate([block.numbers.T for block in self._blocks], axis=1)
+        if self._whole is not None:
             row: Floats = self._whole[slot]
             return row
+        self._was_asked = True
         return np.concatenate([block.numbers[:, slot] for block in self._blocks])
 
     def texts(self, column: int) -> list[str]:

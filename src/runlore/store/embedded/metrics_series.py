@@ -314,7 +314,8 @@ class SeriesAnswers:
         rows = self._rows(held)
         if not values:
             return _Points(rows, np.zeros(0))
-        numbers = np.concatenate(values) if len(values) > 1 else values[0]
+        # Also of one alone, which would keep all that was decoded with it.
+        numbers = np.concatenate(values)
         return _Points(rows, numbers if rows.order is None else numbers[rows.order])
 
     def _rows(self, held: Sequence[tuple[Part, Ints | None]]) -> _Rows:
@@ -333,7 +334,7 @@ class SeriesAnswers:
             found = found[:, order]
         steps, ranks, offsets, times = found
         rows = _Rows(steps=steps, ranks=ranks, rows=offsets, times=times, order=order)
-        if is_whole:
+        if is_whole and held:
             # The snapshot keeps the parts, so that none gets the number of another one.
             self._rows_of = {name: rows}
         return rows
