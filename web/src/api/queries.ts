@@ -130,7 +130,7 @@ export function useDeleteRun(owner: string, project: string, run: string) {
   return useMutation({
     mutationFn: () => deleteRun(owner, project, run),
     onSuccess: () => {
-      for (const name of ["runs", "project", "keys"]) void client.invalidateQueries({ queryKey: [name, owner, project] });
+      for (const name of ["runs", "project", "keys", "found-keys"]) void client.invalidateQueries({ queryKey: [name, owner, project] });
       void client.invalidateQueries({ queryKey: ["projects"] });
     },
   });

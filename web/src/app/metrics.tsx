@@ -31,10 +31,11 @@ export function useMetrics(owner: string, project: string, run: string | null, f
   const found = useFoundKeys(owner, project, run, search);
   const [known, more] = [first?.keys, search === "" ? undefined : found.data?.keys];
   const keys = useMemo(() => withMore(known, more), [known, more]);
+  const count = useMemo(() => new Set(known?.map(({ key }) => key)).size, [known]);
   if (first?.more !== true) return { keys, cut: null };
   const state =
     search === "" ? "unasked" : found.error !== null ? "refused" : found.data === undefined || found.isPlaceholderData ? "searching" : found.data.more ? "many" : "found";
-  return { keys, cut: { first: new Set(first.keys.map(({ key }) => key)).size, state, fault: found.error?.message ?? "" } };
+  return { keys, cut: { first: count, state, fault: found.error?.message ?? "" } };
 }
 
 function withMore(known: readonly RunKey[] | undefined, more: readonly RunKey[] | undefined): readonly RunKey[] | undefined {
