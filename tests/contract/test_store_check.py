@@ -335,6 +335,49 @@ def test_a_missing_history_file_is_named_with_the_writers_that_it_had(tmp_path: 
     assert any("'w-1'" in one.what and "missing" in one.what for one in found)
 
 
+def unmade(path: Path) -> None:
+    """Leave a database as somebody does who is killed before it has tables."""
+    path.unlink(missing_ok=True)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    assert path.stat().st_size > 0
+
+
+def test_a_history_that_was_begun_and_not_made_is_no_damage_and_is_made_later(
+    tmp_path: Path,
+) -> None:
+    reference, store = ReferenceMetricStore(), EmbeddedMetricStore(tmp_path, LARGE)
+    builder = a_stream("run-1", "w-1", began=1000)
+    for each in (store, reference):
+        each.append([builder.piece()])
+    store.close()
+    (tmp_path / "history").mkdir(exist_ok=True)
+    unmade(tmp_path / "history" / "1.db")
+    assert check_store(tmp_path).found == []
+    assert_right(tmp_path, reference)
+    assert check_store(tmp_path).found == []
+
+
+def test_a_log_that_was_begun_and_not_made_is_no_damage(tmp_path: Path) -> None:
+    EmbeddedMetricStore(tmp_path, SMALL).close()
+    unmade(tmp_path / "log.db")
+    assert check_store(tmp_path).found == []
+    EmbeddedMetricStore(tmp_path, SMALL).close()
+    assert check_store(tmp_path).found == []
+
+
+def test_an_empty_file_in_the_place_of_a_history_is_named_with_what_it_had(
+    tmp_path: Path,
+) -> None:
+    a_filled(tmp_path)
+    unmade(tmp_path / "history" / "1.db")
+    found = check_store(tmp_path).found
+    assert any("'w-1'" in one.what and "does not know this writer" in one.what for one in found)
+    assert repair_store(tmp_path)[1] == found
+
+
 def test_a_file_that_is_no_database_is_named_and_the_others_are_looked_at(
     tmp_path: Path,
 ) -> None:

@@ -134,7 +134,7 @@ def _missing(
             continue
         if state is None:
             trouble = "the history file is missing"
-        elif state.version and number not in state.applied:
+        elif (state.version or state.is_empty) and number not in state.applied:
             trouble = "the history file does not know this writer"
         else:
             continue

@@ -24,7 +24,7 @@ from runlore.store.embedded.metrics_findings import (
     told,
 )
 from runlore.store.embedded.metrics_layers import LAYERS_SINCE, Layer, chain
-from runlore.store.embedded.metrics_log import ALIVE, SCHEMA_VERSION, decode_progress
+from runlore.store.embedded.metrics_log import ALIVE, SCHEMA_VERSION, decode_progress, is_unmade
 from runlore.store.embedded.metrics_programs import Progress
 from runlore.store.embedded.metrics_reader import SEGMENT_BITS, BlockRow, HistoryReader
 from runlore.store.embedded.metrics_summary import Summary
@@ -45,11 +45,14 @@ class HistoryState:
     """What a check has read of one history file.
 
     Attributes:
+        version: its schema version, 0 where that is none or unknown.
+        is_empty: whether the file has been begun, and nothing more.
         broken: blocks of which something cannot be read.
         applied: per writer, how far it is packed.
     """
 
     version: int = 0
+    is_empty: bool = False
     columns: dict[int, Columns] = field(default_factory=dict)
     blocks: list[StoredBlock] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
@@ -76,6 +79,9 @@ class HistoryCheck:
         """Name every damage; `more` looks at what stands on the blocks."""
         with read_only(self._path) as db:
             if not check_database(db, self._file, self._findings):
+                return self.state
+            if is_unmade(db):
+                self.state.is_empty = True
                 return self.state
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if not 0 < version <= SCHEMA_VERSION:

@@ -24,6 +24,7 @@ from runlore.store.embedded.metrics_log import (
     SCHEMA_VERSION,
     Rewind,
     decode_progress,
+    is_unmade,
     known_fork,
 )
 from runlore.store.embedded.metrics_programs import Progress
@@ -112,6 +113,9 @@ class LogCheck:
             return self.state
         with read_only(self._path) as db:
             if check_database(db, self._file, self._findings):
+                if is_unmade(db):
+                    self.state.is_known = True
+                    return self.state
                 (version,) = db.execute("PRAGMA user_version").fetchone()
                 if not 0 < version <= SCHEMA_VERSION:
                     self._add(

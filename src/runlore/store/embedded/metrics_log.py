@@ -156,6 +156,13 @@ def open_database(path: Path, tables: str, upgrades: Mapping[int, str]) -> sqlit
         return connection
 
 
+def is_unmade(connection: sqlite3.Connection) -> bool:
+    """Tell whether a database has no tables yet: whoever made it was killed before."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return (version, tables) == (0, 0)
+
+
 def refuse_newer(path: Path, version: int) -> None:
     """Raise ConflictError if a file of this schema version is a newer Runlore's."""
     if version > SCHEMA_VERSION:
