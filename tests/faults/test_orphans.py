@@ -10,6 +10,7 @@ from runlore.sdk.orphans import Chosen, settle_orphans
 from runlore.sdk.places import segment_name
 from runlore.sdk.sender import lock_tree
 from runlore.testing.serving import SPOOL_TYPE, ServerProcess
+from runlore.testing.spool_server import SpoolServer
 from runlore.testing.staged_writer import StagedWriter, a_tree
 
 NOWHERE = "http://127.0.0.1:1"
@@ -84,6 +85,19 @@ def test_what_another_server_has_a_part_of_does_not_go_to_the_one_chosen(
     assert "stays in memory: cannot reach http://127.0.0.1:1" in trouble
     assert "Not a directory" in trouble
     assert writer.folder.exists()
+
+
+def test_a_stream_that_a_server_refuses_keeps_no_other_in_memory(
+    staging: Path, home: Path, gone: int, server: SpoolServer
+) -> None:
+    tree = a_tree(staging, gone)
+    writers = [a_writer(tree, home, gone, number) for number in range(3)]
+    # The one in the middle, from whichever end the folder is read.
+    server.refused = {"w1"}
+    sent, (trouble,) = settle_orphans([str(staging)], Chosen(server.url, ""))
+    assert sorted(one.writer for _, one in sent) == ["w0", "w2"]
+    assert "/w1 stays in memory: " in trouble
+    assert [writer.folder.exists() for writer in writers] == [False, True, False]
 
 
 def test_nobody_who_answers_is_waited_for_once_and_everything_stays(

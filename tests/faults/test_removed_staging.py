@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ run.finish()
 )
 
 
+def stopped(world: World, code: str, counter: Counter) -> "subprocess.Popen[str]":
+    """Start a program and wait until it stops in the middle."""
+    process = world.start(code, counter=counter)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stopped\n"
+    return process
+
+
 @pytest.mark.parametrize(
     ("size", "moments"), [(10, (1, 400)), (4000, (500, 2500))], ids=["before a roll", "after some"]
 )
@@ -80,9 +89,7 @@ def test_staging_removed_right_before_the_end_loses_nothing(
 ) -> None:
     counter = Counter(tmp_path / "count")
     code = LOGGING.format(run="at-the-end", size=4000, count=2000, pause=0, stop_at=2000)
-    process = world.start(code, counter=counter)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "stopped\n"
+    process = stopped(world, code, counter)
     remove(world)
     _, err = process.communicate("\n", timeout=90)
     assert process.returncode == 0, err
@@ -176,9 +183,7 @@ def test_an_offline_run_goes_on_after_staging_was_removed(
     counter = Counter(tmp_path / "count")
     code = LOGGING.format(run="offline", size=100, count=3000, pause=0, stop_at=2000)
     code = "import os\nos.environ['RUNLORE_MODE'] = 'offline'\n" + code
-    process = world.start(code, counter=counter)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "stopped\n"
+    process = stopped(world, code, counter)
     remove(world)
     _, err = process.communicate("\n", timeout=90)
     assert process.returncode == 0, err
@@ -194,9 +199,7 @@ def test_staging_that_cannot_be_made_again_is_told_and_counted(
     counter = Counter(tmp_path / "count")
     code = LOGGING.format(run="for-good", size=10, count=2000, pause=0, stop_at=1000)
     code = "import os\nos.environ['RUNLORE_FINISH_TIMEOUT'] = '3'\n" + code
-    process = world.start(code, counter=counter)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "stopped\n"
+    process = stopped(world, code, counter)
     remove(world)
     (world.staging / f"runlore-{os.getuid()}").write_text("in the way")
     _, err = process.communicate("\n", timeout=90)

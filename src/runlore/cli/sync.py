@@ -42,10 +42,10 @@ def sync(
     own = own_folders(found.home)
     troubles += settle_leftovers(found.home, leftovers(found.home, own, roots))
     folders = paths or own
-    files = spool_files(folders)
+    files = [path for path in spool_files(folders) if os.path.realpath(path) not in done]
     syncers: dict[str, Syncer] = {}
     elsewhere: list[str] = []
-    for path in (path for path in files if os.path.realpath(path) not in done):
+    for path in files:
         known = read_object(ack_path(path)).get("url")
         # In somebody else's folder an address may be a trap for the key.
         is_own = any(os.path.realpath(path).startswith(folder + "/") for folder in own)

@@ -282,6 +282,11 @@ class Deliverer:
         """Start the thread."""
         self._thread.start()
 
+    def trouble_of(self, target: Target) -> str | None:
+        """Return why a target's server takes nothing; None where it refuses one stream alone."""
+        server = self._servers.get((target.url, target.api_key))
+        return None if server is None else server.error
+
     def disconnect(self) -> None:
         """Close the connections, where no thread was started."""
         for server in self._servers.values():

@@ -112,15 +112,15 @@ class _Line:
         self._chosen = chosen
         self._identity: str | None = None
         self._deliverer = Deliverer(settler)
-        self._given_up: dict[str, str] = {}
+        self._given_up: dict[tuple[str, str], str] = {}
 
     def send(self, stream: Stream) -> bool:
         """Deliver a stream that the disk does not take; tell whether server or disk has all."""
         self._turn_to_chosen(stream)
-        url = stream.target.url
-        if url in self._given_up:
-            # The next stream need not find out anew that nobody answers.
-            stream.server_error = self._given_up[url]
+        place = stream.target.url, stream.target.api_key
+        if place in self._given_up:
+            # The next stream need not find out anew that the server takes nothing.
+            stream.server_error = self._given_up[place]
             return False
         tail = stream.urgent = stream.staged.tail
         self._deliverer.streams = (stream,)
@@ -135,8 +135,9 @@ class _Line:
                 reached, patient_until = stream.next, time.monotonic() + PATIENCE_SECONDS
             elif wait:
                 time.sleep(min(wait, 0.1))
-        if stream.is_away and stream.stopped is None:
-            self._given_up[url] = stream.server_error or ""
+        trouble = self._deliverer.trouble_of(stream.target)
+        if trouble is not None:
+            self._given_up[place] = trouble
         return False
 
     def close(self) -> None:

@@ -138,7 +138,7 @@ def init(  # noqa: PLR0913
         project or found.project,
         id if id is not None else names.run_id(),
     )
-    earlier = _earlier(reinit, ref)
+    earlier = _earlier(reinit)
     if earlier is not None:
         return earlier
     if found.mode == "disabled":
@@ -163,7 +163,7 @@ def init(  # noqa: PLR0913
     _hook()
     with _process.turn:
         # Another thread may have begun one meanwhile.
-        earlier = _earlier(reinit, ref)
+        earlier = _earlier(reinit)
         if earlier is not None:
             return earlier
         run = Run(Origin(ref, found, shown, "main", is_resumed, fork=fork), step=step)
@@ -424,7 +424,7 @@ def _told(
     return told
 
 
-def _earlier(reinit: Reinit, ref: RunRef) -> Run | None:
+def _earlier(reinit: Reinit) -> Run | None:
     """Deal with a run that is not finished; return it if `init` is to return it."""
     if reinit not in _REINITS:
         raise UsageError(
